@@ -1,0 +1,187 @@
+"""The doors as Protocols, the values that pass through them, and the tray that carries them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from rubric.drafting import Abstained, Brief, Drafted
+from rubric.manifest import Manifest, Replay, Suite
+from rubric.schema import Hint
+
+
+class PortError(Exception):
+    """An outside system did not do what was asked; `code` is stable and shown on screens."""
+
+    def __init__(self, code: str, message: str, *, retryable: bool = False):
+        super().__init__(message)
+        self.code = code
+        self.retryable = retryable
+
+
+class CriticModel(Protocol):
+    """Drafts hints for one rejection."""
+
+    name: str
+    """Goes on every hint, with its version, e.g. `precedent-1`."""
+
+    def draft(self, brief: Brief) -> Drafted | Abstained:
+        """Read one brief. Raises `PortError` when no answer could be had."""
+        ...
+
+
+@dataclass(frozen=True)
+class TreeJob:
+    """What an agent is told: the approved hint and what it may touch. Never ticket or comment."""
+
+    job_id: str
+    hint: Hint
+    manifest: Manifest
+    attempt: int = 1
+    feedback: tuple[str, ...] = ()
+    """ids of failed rows and our own texts, never a model's"""
+
+
+@dataclass(frozen=True)
+class TreeRun:
+    """How an agent's run ended. Holds no diff and no claim about tests: the service looks for itself."""
+
+    status: Literal["done", "gave_up", "refused", "crashed"]
+    reason: str = ""
+    """One sentence of our own; named paths and ids only."""
+
+
+class TreeAgent(Protocol):
+    """Changes the files of a tree so that an approved hint holds."""
+
+    name: str
+
+    def run(self, job: TreeJob, tree: Path) -> TreeRun:
+        """Work in `tree` (a throw-away copy without `.git`). Never raises for an unfit hint: gives up with a reason."""
+        ...
+
+
+@dataclass(frozen=True)
+class Published:
+    sha: str
+    """commit that the branch points to"""
+    created: bool
+    """False: the branch stood there already with this very tree"""
+
+
+class CodeHost(Protocol):
+    """Where a target repository lives."""
+
+    name: str
+
+    def head(self) -> str:
+        """Commit id of the base branch now."""
+        ...
+
+    def export(self, sha: str, into: Path) -> None:
+        """Write the regular files of a commit into an empty folder, without `.git`. Raises `PortError` on symlinks or submodules."""
+        ...
+
+    def paths(self, sha: str) -> list[str]:
+        """All file paths of a commit."""
+        ...
+
+    def read(self, sha: str, path: str) -> bytes | None:
+        """One file of a commit; None when it is not there."""
+        ...
+
+    def tree_id(self, sha: str) -> str:
+        """Content id of the whole tree of a commit."""
+        ...
+
+    def publish(self, branch: str, base: str, files: Mapping[str, bytes | None], message: str) -> Published:
+        """Commit `files` (None removes) on top of `base` and create `branch` there, once.
+
+        Creating the ref is the compare-and-swap: when the branch exists with the same tree and parent it is adopted,
+        with another one `PortError("branch_taken")` is raised.
+        """
+        ...
+
+    def diff(self, base: str, head: str) -> str:
+        """Unified diff between two commits, at most 200 kB."""
+        ...
+
+
+class LandingHost(CodeHost, Protocol):
+    """A host without a merge page of its own: a person's click on ours moves the base branch."""
+
+    def land(self, head: str, expected_base: str) -> str:
+        """Move the base branch from `expected_base` to `head` (a child of it). Raises `PortError("base_moved")` otherwise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checked row of a suite."""
+
+    row: str
+    passed: bool
+    score: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class SuiteRun:
+    """What one run of one suite gave. `failure` names why there is no result (timeout, no_rows_file, bad_rows …)."""
+
+    suite: str
+    rows: tuple[Row, ...] = ()
+    failure: str | None = None
+    detail: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ReplayAnswer:
+    """The plan of one case, as JSON of `rubric.schema.Plan`, or why there is none."""
+
+    case_id: str
+    plan: dict[str, Any] | None = None
+    failure: str | None = None
+    detail: str = ""
+
+
+class EvalRunner(Protocol):
+    """Runs a target's own checks in a tree, with limits, and trusts nothing but what it reads itself."""
+
+    name: str
+
+    def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None) -> SuiteRun:
+        """Run one suite in `tree`; `rows_file` becomes `{in}`. Never raises for what the suite does."""
+        ...
+
+    def replay(self, replay: Replay, tree: Path, cases: Mapping[str, dict[str, Any]]) -> list[ReplayAnswer]:
+        """Plans of the cases (our id → case JSON) by the pipeline in `tree`, in the order given."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The tray: every door, the clock, and the limits. Stages get this and nothing else from outside."""
+
+    critic: CriticModel
+    agent: TreeAgent
+    evals: EvalRunner
+    hosts: Mapping[str, CodeHost]
+    """target name → where it lives"""
+    now: Callable[[], datetime]
+    workdir: Path
+    """folder for throw-away trees"""
+    limits: "Limits" = field(default_factory=lambda: Limits())
+
+
+@dataclass(frozen=True)
+class Limits:
+    undo_seconds: int = 10
+    """how long a decision can be taken back before work starts"""
+    attempts: int = 3
+    controls: int = 20
+    """accepted cases that a change is replayed on"""
+    diff_files: int = 20
+    diff_bytes: int = 200_000

@@ -1,0 +1,295 @@
+"""The words that every floor speaks: frozen values for cases, plans, hints, findings and inventories."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from rubric.recipes import Change
+
+TEXT_CAP = 64 * 1024
+"""Largest single text field, in characters."""
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,63}$"
+
+
+def _storable(text: str) -> str:
+    """Refuse what one of our two databases cannot hold, so that both give the same answer."""
+    if "\x00" in text:
+        raise ValueError("holds a NUL character, which cannot be stored")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("holds a lone surrogate, which is not a character")
+    return text
+
+
+Text = Annotated[str, StringConstraints(max_length=TEXT_CAP), AfterValidator(_storable)]
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+Label = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)]
+
+
+class Value(BaseModel):
+    """A frozen value that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Step(StrEnum):
+    """The steps of a target pipeline, in the order in which a failure is attributed."""
+
+    preprocess = "preprocess"  # attachments and text before anything is read
+    intent = "intent"  # which leaf of the intent tree
+    extraction = "extraction"  # which fields the ticket states
+    fetch = "fetch"  # which record they find
+    plan = "plan"  # which branch of the leaf's plan applies
+    reply = "reply"  # the text that goes out
+    fallback = "fallback"  # the agent behind the Other leaves
+
+
+class Verdict(StrEnum):
+    """What support staff said of a draft."""
+
+    accepted = "accepted"  # the draft was right; the case serves as a control
+    rejected = "rejected"  # the draft was wrong; a hint is due
+
+
+class Outcome(StrEnum):
+    """Answers without a code change; abstaining is an answer, not a failure."""
+
+    not_a_defect = "not_a_defect"  # the customer or the reviewer was wrong
+    one_off = "one_off"  # right to complain, not worth a rule
+    unclear_ask_back = "unclear_ask_back"  # nothing in the comment says what was wrong
+    policy_question = "policy_question"  # the owner of a policy has to answer first
+    duplicate_rule = "duplicate_rule"  # an open or confirmed hint says this already
+    conflicts_with_rule = "conflicts_with_rule"  # a confirmed hint says the opposite
+    unstable_leaf = "unstable_leaf"  # the leaf is frozen or being rebuilt
+    not_reproducible = "not_reproducible"  # the target no longer does what the case shows
+    already_fixed = "already_fixed"  # the target now does what the reviewer wanted
+
+
+class Message(Value):
+    role: Literal["customer", "agent"]
+    text: Text
+    at: datetime | None = None
+
+
+class Attachment(Value):
+    name: Label
+    media_type: Label = Field(alias="content_type", default="text/plain")
+    text: Text | None = None
+    """What preprocessing read from the file; None when nothing was read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Ticket(Value):
+    subject: Text | None = None
+    messages: list[Message] = Field(min_length=1, max_length=200)
+    attachments: list[Attachment] = Field(default=[], max_length=50)
+    locale: Label = "en"
+    known_values: dict[Label, Text | list[Text]] = {}
+    """What the ticket system knows of the customer (name, e-mail, account …); masked wherever it occurs."""
+
+
+class Candidate(Value):
+    """A record that fetch looked at, best first."""
+
+    record_id: Label
+    score: float
+    matched_fields: list[Label] = []
+
+
+class ToolCall(Value):
+    name: Label
+    arguments: dict[str, Any] = {}
+
+
+class Plan(Value):
+    """What the pipeline wanted to do with a ticket."""
+
+    intent_path: list[Label]
+    """Parent first, leaf last; `"parent/leaf"` is read as the same."""
+    extraction: dict[str, dict[str, Any]] = {}
+    """{group: {field: value}}"""
+    fetch: list[Candidate] = []
+    reply: Text = ""
+    tool_calls: list[ToolCall] = []
+    trace: dict[str, Any] | None = None
+
+    @field_validator("intent_path", mode="before")
+    @classmethod
+    def _split(cls, path: Any) -> Any:
+        return path.split("/") if isinstance(path, str) else path
+
+    @property
+    def leaf(self) -> str:
+        """`parent/leaf`"""
+        return "/".join(self.intent_path)
+
+
+class Rejection(Value):
+    reason: Label | None = None
+    comment: Text
+    by: Label
+    at: datetime
+    corrected_reply: Text | None = None
+
+
+class Snapshot(Value):
+    """What the pipeline ran on; without it a case may not be replayable."""
+
+    pipeline_commit: Label | None = None
+    prompt_versions: dict[Label, Label] = {}
+    records: list[dict[str, Any]] = []
+
+
+class Case(Value):
+    """One shadow run as received: ticket, plan, verdict."""
+
+    external_id: Id | None = None
+    """The sender's name of the ticket; without it the content hash names the case."""
+    revision: int = Field(default=1, ge=1, le=1_000_000)
+    occurred_at: datetime | None = None
+    source: Label | None = None
+    ticket: Ticket
+    plan: Plan
+    verdict: Verdict
+    rejection: Rejection | None = None
+    snapshot: Snapshot | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _verdict_of_rejection(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "verdict" not in data and data.get("rejection") is not None:
+            return {**data, "verdict": Verdict.rejected}
+        return data
+
+    @model_validator(mode="after")
+    def _one_story(self) -> "Case":
+        if self.verdict is Verdict.rejected and self.rejection is None:
+            raise ValueError("a rejected case needs its rejection (comment, by, at)")
+        if self.verdict is Verdict.accepted and self.rejection is not None:
+            raise ValueError("an accepted case cannot carry a rejection")
+        return self
+
+    @property
+    def comment(self) -> str:
+        return self.rejection.comment if self.rejection else ""
+
+
+class Span(Value):
+    """A verbatim quote and where it stands: `text_of(case, source)[start:end] == quote`."""
+
+    source: Literal["ticket", "plan", "comment"]
+    quote: Text
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+
+
+class Expectation(Value):
+    """One checkable statement about a plan, used as `must` (holds) or `must_not` (does not hold)."""
+
+    part: Literal["intent", "extraction", "record", "tool", "reply"]
+    is_: Text | None = Field(default=None, alias="is")
+    """intent: `parent/leaf`; record: its id, "" for none; tool: a name; extraction: `group.field=value`."""
+    contains: Text | None = None
+    """reply: a phrase; extraction: `group.field` has any value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class WorkedExample(Value):
+    """The hint tried on one case: what the plan is now and what it should be instead."""
+
+    case_id: str
+    plan_now: str
+    plan_instead: str
+
+
+class Risk(StrEnum):
+    low = "low"
+    careful = "careful"
+    high = "high"
+
+
+class Confidence(Value):
+    """How sure the critic is, as counts that can be checked; never a percentage a model stated."""
+
+    agree: int
+    of: int
+    replay: Literal["moved", "no_effect", "not_tried"] = "not_tried"
+    calibrated: bool = False
+
+
+class Hint(Value):
+    """One proposed change to the target pipeline."""
+
+    step: Step
+    target: str
+    """An id of the target's inventory, e.g. `fetch:weights.email`."""
+    change: Change
+    evidence: list[Span]
+    summary: Text
+    """One sentence of our own about the change; holds no customer text."""
+    worked_example: WorkedExample | None = None
+    cure_case: str
+    """Id of the case that must fail on base and pass on head."""
+    controls: list[str] = []
+    """Ids of accepted cases that must not change."""
+    eval_to_move: str | None = None
+    """Id of the suite that shows the change."""
+    must: list[Expectation] = []
+    must_not: list[Expectation] = []
+    risk: Risk
+    risk_reason: Text
+    rules_invented: list[Text] = []
+    """Claims that no quote carries; any entry blocks confirming."""
+    confidence: Confidence
+
+    @property
+    def recipe(self) -> str:
+        return self.change.recipe
+
+
+class Finding(Value):
+    """What lint says about one field of a hint."""
+
+    code: str
+    field: str
+    text: str
+    blocks: bool = True
+
+
+class Entry(Value):
+    """One thing of the target that a hint may name."""
+
+    id: str
+    step: Step
+    file: str
+    path: tuple[str, ...]
+    """Where it stands in the file, key by key."""
+    parts: tuple[str, ...]
+    """What the wildcards of the manifest's pattern stood for."""
+    value: Any
+    view: dict[str, Any] = {}
+    """The words the critic reads: cues, condition, template, tools, text … as the manifest's `view` locates them."""
+    stability: Literal["open", "careful", "frozen"] = "open"
+
+
+class Inventory(Value):
+    """Everything that exists in a target at one commit, by id."""
+
+    entries: dict[str, Entry] = {}
+
+    def of(self, step: Step) -> list[Entry]:
+        return [entry for entry in self.entries.values() if entry.step is step]
+
+
+def text_of(case: Case, source: str) -> str:
+    """The text that evidence spans of a source count in."""
+    if source == "comment":
+        return case.comment
+    if source == "plan":
+        calls = "\n".join(f"{call.name} {call.arguments}" for call in case.plan.tool_calls)
+        return f"{case.plan.leaf}\n{case.plan.reply}\n{calls}"
+    parts = [case.ticket.subject or "", *(message.text for message in case.ticket.messages)]
+    return "\n".join([*parts, *(file.text or "" for file in case.ticket.attachments)])

@@ -1,0 +1,1 @@
+"""What we do, when, and who decided: stages over a database, driven by short durable flows."""

@@ -1,0 +1,1 @@
+"""What the `triage` command can do, a file a command; loaded only when asked for."""

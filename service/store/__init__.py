@@ -1,0 +1,1 @@
+"""Tables and their queries, a noun a file. No store file imports another."""

@@ -1,0 +1,1 @@
+"""Webhooks in, JSON for programs, pages for people."""
