@@ -219,6 +219,23 @@ class ChangeAttachmentPreprocessing(_Change):
 
 
 Change = Annotated[
-    PromoteOtherIntent | RefineIntentBoundary | AddSecondParent | RetireLeaf | AddExtractionField | AlterExtractionField | AdjustFetchWeight | AdjustFetchThreshold | AddFetchQuery | AddTieRule | AddPlanBranch | AlterPlanBranch | AddPolicyRule | ChangeReplyTemplate | RequestEndpoint | ChangeFallbackAgent | FixEvalData | ChangeAttachmentPreprocessing,
+    PromoteOtherIntent
+    | RefineIntentBoundary
+    | AddSecondParent
+    | RetireLeaf
+    | AddExtractionField
+    | AlterExtractionField
+    | AdjustFetchWeight
+    | AdjustFetchThreshold
+    | AddFetchQuery
+    | AddTieRule
+    | AddPlanBranch
+    | AlterPlanBranch
+    | AddPolicyRule
+    | ChangeReplyTemplate
+    | RequestEndpoint
+    | ChangeFallbackAgent
+    | FixEvalData
+    | ChangeAttachmentPreprocessing,
     Field(discriminator="recipe"),
-]  # fmt: skip
+]

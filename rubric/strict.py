@@ -2,6 +2,9 @@
 
 import json
 import math
+import re
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -62,8 +65,8 @@ def _check_depth(text: str, what: str) -> None:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
         raise Unreadable("duplicate_key", f"the key {twice[:80]!r} stands twice in one object")
     return result
 
@@ -86,15 +89,18 @@ def _number(digits: str) -> float:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without aliases, duplicate keys, or words that turn into other types."""
+    """Safe YAML without aliases, tags, duplicate keys, or words that turn into other types."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise Unreadable("alias", f"line {mark.line + 1}: aliases are not allowed")
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise Unreadable("alias", f"line {line}: aliases are not allowed")
+        if getattr(event, "tag", None) is not None:
+            raise Unreadable("tag", f"line {line}: the tag {event.tag[:80]!r} is not allowed")
         self._depth = getattr(self, "_depth", 0) + 1
         if self._depth > MAX_DEPTH:
-            raise Unreadable("too_deep", f"nested deeper than {MAX_DEPTH} levels")
+            raise Unreadable("too_deep", f"line {line}: nested deeper than {MAX_DEPTH} levels")
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -111,12 +117,32 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-_StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, expression) for tag, expression in resolvers if tag.rsplit(":", 1)[1] in ("int", "float", "null", "bool")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    if first not in "yYnNoO"
-}
-"""`no`, `on` and dates stay text; `1:30` is still base 60 to YAML and is refused where a number is not wanted."""
+def _yaml_number(read: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
+    def construct(loader: Any, node: Any) -> Any:
+        try:
+            return read(node.value)
+        except Unreadable as error:
+            raise Unreadable(error.code, f"line {node.start_mark.line + 1}: {error}") from None
+
+    return construct
+
+
+_WORDS = [
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    ("float", r"([-+]?(0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?", list("-+.0123456789")),
+]
+"""Plain words that are not text, with the characters they begin with.
+
+All else stays text: `no`, `12:30:45`, `010`, `0x1F`, `1_000`, `.nan`, dates.
+"""
+
+_StrictLoader.yaml_implicit_resolvers = {}
+for _name, _pattern, _first in _WORDS:
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_pattern})\Z"), _first)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _yaml_number(_integer))
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _yaml_number(_number))
 
 
 def load_yaml(text: str, *, what: str) -> Any:
@@ -129,5 +155,5 @@ def load_yaml(text: str, *, what: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark else ""
         raise Unreadable("not_yaml", f"{what}{place}: {getattr(error, 'problem', error)}") from None
-    except (RecursionError, ValueError) as error:
+    except (RecursionError, OverflowError, ValueError) as error:  # OverflowError: an escape past U+10FFFF
         raise Unreadable("not_yaml", f"{what}: {error}") from None

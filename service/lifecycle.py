@@ -135,3 +135,13 @@ def may_move(start: State, to: State) -> bool:
     if type(start) is not type(to):
         return False
     return start is to or to in MOVES[type(start)][start]
+
+
+FOLLOWS: dict[tuple[str, State], str] = {
+    ("handoffs", HandoffState.waiting): "handoff",
+    ("pulls", PullState.draft): "gate",
+    ("pulls", PullState.landing): "land",
+    ("pulls", PullState.merged): "learn",
+    ("pulls", PullState.closed): "learn",
+}
+"""(table, state entered) → the flow that is due then. Drafting is enqueued by the sweep instead, in batches."""

@@ -1,0 +1,1 @@
+"""Golden rows of the pipeline, one folder a step."""

@@ -1,0 +1,1 @@
+"""First-level support drafts of Northstar Bank."""

@@ -1,0 +1,43 @@
+"""The lint codes live here: what each one means, and whether a gatekeeper may overrule it."""
+
+from rubric.schema import Finding
+
+CODES = {
+    "quote_not_in_case": "a quote does not stand in the case where the hint says it does",
+    "no_evidence": "no quote carries the hint",
+    "invented_rule": "the hint claims something that no quote carries",
+    "needs_worked_example": "the hint was not tried on a case",
+    "target_unknown": "something that the hint names does not exist in the target",
+    "target_exists": "the hint adds something that exists already",
+    "parent_unknown": "the place where the hint adds something does not exist",
+    "target_frozen": "the target's owners have frozen what the hint changes",
+    "target_careful": "the target's owners ask for care with what the hint changes",
+    "step_mismatch": "step, recipe and target do not belong together",
+    "change_target_mismatch": "the change is about something else than the target that the hint names",
+    "from_differs": "the target does not hold the value that the change starts from",
+    "no_change": "the change leaves everything as it is",
+    "scores_wrong": "the scores are not what the weights add up to",
+    "scores_unchecked": "scores of the case's candidates are missing, or of records that the case does not list",
+    "template_unknown": "a template does not exist in the target",
+    "phrase_not_in_template": "a template does not hold the phrase that is to be replaced",
+    "templates_missing": "other templates hold the phrase too and are not named",
+    "slug_taken": "the name of the new thing is in use",
+    "third_level": "the intent path has more than two levels, which needs a reason",
+    "too_few_cases": "fewer than three cases share the mechanism, or the hint's own case is not among them",
+    "too_few_look_alikes": "fewer than two look-alikes say where the new leaf ends",
+    "tightens_extraction": "extraction takes in too much on purpose; a false match is mended in fetch",
+    "endpoint_missing": "the draft of the endpoint describes no path",
+    "risk_understated": "the risk is lower than this recipe's usual one, or has no reason",
+    "twin": "a hint with an equal change is open or was dismissed",
+}
+"""code → what it means"""
+WARNINGS = frozenset({
+    "needs_worked_example", "target_careful", "scores_unchecked", "templates_missing",
+    "third_level", "too_few_look_alikes", "tightens_extraction", "risk_understated",
+})  # fmt: skip
+"""Codes that a gatekeeper may overrule; every other one blocks confirming."""
+
+
+def finding(code: str, field: str, more: str = "") -> Finding:
+    """`more` names ids of the target, never words of a customer."""
+    return Finding(code=code, field=field, text=f"{CODES[code]}{': ' if more else ''}{more[:200]}", blocks=code not in WARNINGS)

@@ -1,0 +1,273 @@
+"""The gate's judgement: which rows a suite runs on, how its rows are read, what counts as lost, one verdict out of all."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
+
+from rubric.manifest import Manifest, Suite, matches
+from rubric.schema import Step, Value
+from rubric.strict import Unreadable, load_json
+
+State = Literal["pass", "fail", "inconclusive", "error"]
+GRAVITY: tuple[State, ...] = ("fail", "error", "inconclusive", "pass")
+"""The first of these that occurs is the state of the whole."""
+SHORT = ("no_rows", "too_few_rows")
+"""Failures of a suite that ran to its end and showed too little."""
+NAMED = 10
+"""Rows that a reason names; the lists beside it hold all."""
+ROWS_CAP = 100_000
+"""Lines of one result file."""
+
+
+class CheckedRow(Protocol):
+    """One row as a run reports it; `connectors.ports.Row` fits."""
+
+    @property
+    def row(self) -> str: ...
+    @property
+    def passed(self) -> bool: ...
+
+
+class OneSide(Protocol):
+    """One run of a suite on one tree; `connectors.ports.SuiteRun` fits. This floor may not name it."""
+
+    @property
+    def rows(self) -> Sequence[CheckedRow]: ...
+    @property
+    def failure(self) -> str | None: ...
+
+
+class SuiteVerdict(Value):
+    """How one suite fared. A row stands in at most one of the lists."""
+
+    suite: str
+    step: Step
+    state: State
+    rows_base: int = 0
+    rows_head: int = 0
+    kept: int = 0
+    """rows that passed on base and pass on head"""
+    lost: list[str] = []
+    """passed on base, fail on head"""
+    missing: list[str] = []
+    """were there on base, are not on head"""
+    gained: list[str] = []
+    """failed on base, pass on head"""
+    failing: list[str] = []
+    """fail on both: shown, not blocking"""
+    new: list[str] = []
+    """only on head, and pass"""
+    new_failing: list[str] = []
+    """only on head, and fail"""
+    reason: str = ""
+
+
+class CureVerdict(Value):
+    """Whether the case that a change was made for is cured by it."""
+
+    case_id: str
+    state: Literal["cured", "no_effect", "error"]
+    reason: str = ""
+
+
+class ControlVerdict(Value):
+    """Whether an accepted case still gets the plan it got."""
+
+    case_id: str
+    state: Literal["same", "declared", "changed", "error"]
+    """declared: it changed as the hint said it would"""
+    reason: str = ""
+
+
+class GateVerdict(Value):
+    state: State
+    reasons: list[str] = []
+
+
+def judge_suite(step: Step, suite: Suite, base: OneSide, head: OneSide) -> SuiteVerdict:
+    """Compare two runs of one suite row by row; the totals decide nothing.
+
+    Head alone failing to run is head's fault (fail); base failing leaves nothing to compare with (error).
+    """
+    if suite.kind == "sampled":
+        reason = "sampled suites are not judged yet: one run of each side says nothing about rows that vary"
+        return SuiteVerdict(suite=suite.id, step=step, state="inconclusive", reason=reason)
+    before, after = _by_id(base.rows), _by_id(head.rows)
+    broken_base, broken_head = _broken(suite, base, before), _broken(suite, head, after)
+    seen = SuiteVerdict(suite=suite.id, step=step, state="pass", rows_base=len(before), rows_head=len(after))
+    ran_short = head.failure is None or head.failure in SHORT
+    if broken_head and (not broken_base or ran_short):
+        return seen.model_copy(update={"state": "fail", "reason": f"on head: {broken_head}"})
+    if broken_base:
+        reason = f"on base: {broken_base}" + (f"; on head: {broken_head}" if broken_head else "")
+        return seen.model_copy(update={"state": "error", "reason": reason})
+    return _compared(seen, before, after)
+
+
+def _compared(seen: SuiteVerdict, before: dict[str, bool], after: dict[str, bool]) -> SuiteVerdict:
+    both = [row for row in before if row in after]
+    lost = [row for row in both if before[row] and not after[row]]
+    missing = [row for row in before if row not in after]
+    new_failing = [row for row in after if row not in before and not after[row]]
+    blocking = [(lost, "lost (passed on base, not on head)"), (missing, "of base missing on head"), (new_failing, "new on head and failing")]
+    reason = "; ".join(f"{len(rows)} {what}: {_some(rows)}" for rows, what in blocking if rows)
+    return SuiteVerdict(
+        suite=seen.suite,
+        step=seen.step,
+        state="fail" if reason else "pass",
+        rows_base=seen.rows_base,
+        rows_head=seen.rows_head,
+        kept=sum(before[row] and after[row] for row in both),
+        lost=lost,
+        missing=missing,
+        gained=[row for row in both if not before[row] and after[row]],
+        failing=[row for row in both if not before[row] and not after[row]],
+        new=[row for row in after if row not in before and after[row]],
+        new_failing=new_failing,
+        reason=reason,
+    )
+
+
+def _by_id(rows: Sequence[CheckedRow]) -> dict[str, bool]:
+    found: dict[str, bool] = {}
+    for row in rows:
+        # A runner refuses a row that stands twice; if one does not, the worse of the two counts.
+        found[row.row] = row.passed and found.get(row.row, True)
+    return found
+
+
+def _broken(suite: Suite, side: OneSide, rows: dict[str, bool]) -> str:
+    """Why a side has no result to compare, in words; empty when it has one."""
+    if side.failure is not None and side.failure not in SHORT:
+        return f"the suite could not run ({side.failure})"
+    if not rows:
+        return "no rows, which is not a pass (no_rows)"
+    if len(rows) < suite.min_rows:
+        return f"{len(rows)} rows, {suite.min_rows} are needed (too_few_rows)"
+    return f"too little to judge ({side.failure})" if side.failure else ""
+
+
+def judge_gate(verdicts: Sequence[SuiteVerdict], cure: CureVerdict | None, controls: Sequence[ControlVerdict]) -> GateVerdict:
+    """One state out of all: fail beats error beats inconclusive beats pass; no suite at all is not a pass.
+
+    `cure` None: no cure case was asked about, as when the command runs the gate alone.
+    """
+    found: list[tuple[State, str]] = [(verdict.state, f"{verdict.suite}: {verdict.reason}") for verdict in verdicts]
+    if not verdicts:
+        found.append(("inconclusive", "no suite was run"))
+    if cure and cure.state != "cured":
+        state: State = "fail" if cure.state == "no_effect" else "error"
+        found.append((state, f"the case {cure.case_id} is not cured" + (f": {cure.reason}" if cure.reason else "")))
+    for control in controls:
+        if control.state in ("changed", "error"):
+            state = "fail" if control.state == "changed" else "error"
+            what = "changed" if control.state == "changed" else "could not be run"
+            found.append((state, f"the control case {control.case_id} {what}" + (f": {control.reason}" if control.reason else "")))
+    worst = next((state for state in GRAVITY if any(one == state for one, _ in found)), "pass")
+    ordered = [reason for state in GRAVITY if state != "pass" for one, reason in found if one == state]
+    return GateVerdict(state=worst, reasons=ordered)
+
+
+def rows_path(manifest: Manifest, step: Step, suite: Suite, paths: Iterable[str]) -> str | None:
+    """Which file of the base tree becomes `{in}`; None: none, or none that is certain.
+
+    Without `rows.path` it is the one file that is protected, that some recipe may add to, and that lies in a folder
+    named like the step (`evals/fetch/cases.jsonl`). Two such files are no answer.
+    """
+    if suite.rows is not None:
+        return suite.rows.path
+    if not any("{in}" in word for word in suite.argv):
+        return None
+    globs = {glob for allowed in manifest.allow.values() for glob in allowed}
+    found = [
+        path for path in paths if step.value in path.split("/")[:-1] and manifest.is_protected(path) and any(matches(path, glob) for glob in globs)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _some(rows: list[str]) -> str:
+    return " ".join(rows[:NAMED]) + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds control or invisible characters")
+    return text
+
+
+class RowLine(Value):
+    """One line of a rows file. A field we do not know is refused: `skipped: true` must not read as a pass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    row: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_one_line)]
+    passed: bool = Field(alias="pass")
+    score: FiniteFloat | None = None
+    output: Any = None
+    cluster: str | None = None
+    error: str | None = None
+
+
+class PlanLine(Value):
+    """One line of a replay's answer."""
+
+    external_id: str
+    plan: Any
+
+
+def escaped(text: str) -> str:
+    """Text on one line, harmless to a terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def read_rows(data: bytes) -> list[RowLine]:
+    """The rows of a rows-jsonl file; raises for the first line that is not exactly one row, or names a row again."""
+    rows: dict[str, RowLine] = {}
+    for number, line in _lines(data):
+        try:
+            one = RowLine.model_validate(load_json(line, what=f"line {number}"))
+        except ValidationError as error:
+            raise Unreadable("bad_rows", f"line {number}, {broken_rule(error)}") from None
+        except Unreadable as error:
+            raise Unreadable("bad_rows", escaped(str(error))) from None
+        if one.row in rows:
+            raise Unreadable("duplicate_row", f"line {number}: the row {one.row} stands twice")
+        if one.error and one.passed:
+            raise Unreadable("bad_rows", f"line {number}: the row {one.row} passes and has an error")
+        rows[one.row] = one
+    return list(rows.values())
+
+
+def read_plans(data: bytes, asked: set[str]) -> dict[str, Any]:
+    """Our id → plan, not yet checked; raises unless there is exactly one line for each case that was asked about."""
+    plans: dict[str, Any] = {}
+    for number, line in _lines(data):
+        try:
+            one = PlanLine.model_validate(load_json(line, what=f"line {number}"))
+        except ValidationError as error:
+            raise Unreadable("replay_garbage", f"line {number}, {broken_rule(error)}") from None
+        except Unreadable as error:
+            raise Unreadable("replay_garbage", f"line {number}: {error.code}") from None
+        if one.external_id not in asked:
+            raise Unreadable("replay_other_case", f"line {number} answers for a case that was not asked about")
+        if one.external_id in plans:
+            raise Unreadable("replay_garbage", f"line {number}: a second plan for {one.external_id}")
+        plans[one.external_id] = one.plan
+    if missing := sorted(asked - set(plans)):
+        raise Unreadable("replay_missing", f"no plan for {len(missing)} of {len(asked)} cases")
+    return plans
+
+
+def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    lines = data.split(b"\n")
+    if len(lines) > ROWS_CAP + 1:
+        raise Unreadable("too_large", f"more than {ROWS_CAP} lines")
+    return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+
+
+def broken_rule(error: ValidationError) -> str:
+    """Where a value does not fit and what it should be; never the value itself, which may be a customer's words."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return escaped(f"{place or 'as a whole'}: {first['msg']}")[:500]

@@ -1,0 +1,66 @@
+"""Looking things up in a target's inventory lives here, for any layout: only what the manifest's wildcards stood for counts."""
+
+from collections.abc import Sequence
+
+from rubric.schema import Entry, Inventory, Step
+
+
+def words_of(entry: Entry) -> tuple[str, ...]:
+    """The names that tell an entry from its neighbours: parent and leaf, group and field, leaf and branch …
+
+    `leaves.*` over `cards/lost` and `tree.*.leaves.*` over `cards`, `lost` give the same words.
+    """
+    return tuple(word for part in entry.parts for word in part.split("/"))
+
+
+def find(inventory: Inventory, step: Step, words: Sequence[str]) -> Entry | None:
+    return next((entry for entry in inventory.of(step) if words_of(entry) == tuple(words)), None)
+
+
+def under(inventory: Inventory, step: Step, words: Sequence[str]) -> list[Entry]:
+    """The entries one level below some words."""
+    return [entry for entry in inventory.of(step) if entry.parts and words_of(entry)[:-1] == tuple(words)]
+
+
+def keyed(entries: Sequence[Entry]) -> list[Entry]:
+    """Those that stand under their own name: a weight under its field, but not a threshold, which has a fixed key."""
+    return [entry for entry in entries if entry.parts[-1:] == entry.path[-1:]]
+
+
+def ids_beside(siblings: Sequence[Entry], name: str) -> set[str]:
+    """The id that a new entry of this name would have beside its siblings."""
+    return {before + name + after for one in siblings if one.parts for before, _, after in [one.id.rpartition(one.parts[-1])]}
+
+
+def shown_text(entry: Entry) -> str | None:
+    """The text of an entry, from its view or because it is nothing but a text."""
+    return next((found for found in (entry.view.get("text"), entry.value) if isinstance(found, str)), None)
+
+
+def shown_number(entry: Entry) -> float | None:
+    fit = (found for found in (entry.view.get("number"), entry.value) if isinstance(found, int | float) and not isinstance(found, bool))
+    # what no weight can be (also NaN) is no number to us: sums of it would not be exact
+    return next((found for found in fit if -1e12 < found < 1e12), None)
+
+
+def branches(inventory: Inventory, leaf: str) -> set[str]:
+    """Names of a leaf's branches as far as the inventory shows them; empty when it does not."""
+    plan = find(inventory, Step.plan, leaf.split("/"))
+    inside = {str(key) for key in plan.value} if plan and isinstance(plan.value, dict) else set()
+    return inside | {words_of(entry)[-1] for entry in under(inventory, Step.plan, leaf.split("/"))}
+
+
+def is_named(entry: Entry, name: str) -> bool:
+    """Whether a name, as plans use it, means this entry: its id, its id without the step, or its parts."""
+    return name in (entry.id, entry.id.partition(":")[2], ".".join(entry.parts))
+
+
+def template(inventory: Inventory, name: str) -> Entry | None:
+    return next((entry for entry in inventory.of(Step.reply) if is_named(entry, name)), None)
+
+
+def scope_exists(inventory: Inventory, scope: str) -> bool:
+    """Whether a rule's scope is everything (`*`), a parent, or a leaf of the target."""
+    words = tuple(scope.split("/"))
+    known = (words_of(entry)[: len(words)] for step in (Step.intent, Step.plan) for entry in inventory.of(step))
+    return scope == "*" or any(found == words for found in known)

@@ -1,0 +1,142 @@
+"""The precedent critic: candidates from every step, weighed by what people decided on like comments; abstains when unsure."""
+
+import re
+from collections.abc import Sequence
+
+from rapidfuzz import fuzz
+
+from rubric.catalogue import Catalogue
+from rubric.drafting import Abstained, Brief, Drafted, Precedent
+from rubric.proposals import extraction, fetch, intent, plan, reply
+from rubric.proposals.offer import Offer
+from rubric.reading import content, exact, fold, words
+from rubric.schema import Confidence, Hint, Outcome, Risk, Span, WorkedExample, text_of
+
+SURE = 0.7
+"""score from which a candidate is offered to a person"""
+MARGIN = 0.08
+"""lead over the next candidate of another target; less is two readings"""
+NEAR = 72.0
+"""rapidfuzz score from which a precedent's comment counts as like"""
+NEAREST = 5
+
+
+def answer(brief: Brief, catalogue: Catalogue) -> Drafted | Abstained:
+    """One hint for the rejection, or the reason why there is none. The same brief gives the same answer."""
+    near = nearest(brief.case.comment, brief.precedents)
+    outcome = _outcome(brief.case.comment, catalogue, near)
+    ranked = rank(brief, catalogue, near)
+    if not ranked or ranked[0][0] < SURE:
+        if outcome is not None:
+            return Abstained(outcome=outcome, reason=catalogue.outcome(outcome).title)
+        weak = f"the best reading was {ranked[0][1].change.recipe}, too weak to offer" if ranked else "nothing in the comment points at a change"
+        return Abstained(outcome=Outcome.unclear_ask_back, reason=weak)
+    (best, offer), rivals = ranked[0], [one for one in ranked[1:] if one[1].target != ranked[0][1].target]
+    if rivals and best - rivals[0][0] < MARGIN:
+        reason = f"two readings are equally likely: {offer.change.recipe} and {rivals[0][1].change.recipe}"
+        return Abstained(outcome=Outcome.unclear_ask_back, reason=reason)
+    notes = [f"{signal.name} {signal.weight:+.2f}" for signal in offer.signals]
+    return Drafted(hints=[_hint(brief, catalogue, offer, near)], notes=notes)
+
+
+def rank(brief: Brief, catalogue: Catalogue, near: Sequence[Precedent]) -> list[tuple[float, Offer]]:
+    """All candidates with their scores, best first, the best one per change."""
+    found: dict[str, tuple[float, Offer]] = {}
+    for room in (intent, extraction, fetch, plan, reply):
+        for offer in room.offers(brief):
+            score = offer.score + 0.1 * min(2, said_of(brief.case.comment, catalogue, offer.change.recipe)) + _support(offer, near)
+            key = offer.change.model_dump_json()
+            if key not in found or found[key][0] < score:
+                found[key] = (score, offer)
+    return sorted(found.values(), key=lambda one: (-one[0], one[1].target, one[1].change.model_dump_json()))
+
+
+def said_of(comment: str, catalogue: Catalogue, recipe: str) -> int:
+    """How many of a recipe's cues a comment holds."""
+    cues = catalogue.recipe(recipe).cues
+    return _count(comment, (*cues.en, *cues.de))
+
+
+def _count(comment: str, cues: Sequence[str]) -> int:
+    text = f" {' '.join(words(comment))} "
+    return sum(f" {' '.join(words(cue))} " in text for cue in cues)
+
+
+def nearest(comment: str, precedents: Sequence[Precedent]) -> list[Precedent]:
+    """The precedents with the most alike comments, at most five, best first."""
+    said = fold(comment)
+    scored = [(fuzz.token_set_ratio(said, fold(one.comment)), one) for one in precedents]
+    close = sorted((one for one in scored if one[0] >= NEAR and len(content(one[1].comment)) >= 2), key=lambda one: (-one[0], one[1].case_id))
+    return [one for _, one in close[:NEAREST]]
+
+
+def _support(offer: Offer, near: Sequence[Precedent]) -> float:
+    if not near:
+        return 0.0
+    same = sum(one.recipe == offer.change.recipe for one in near)
+    here = sum(one.recipe == offer.change.recipe and one.target == offer.target for one in near)
+    return 0.15 * same / len(near) + 0.15 * here / len(near)
+
+
+def _outcome(comment: str, catalogue: Catalogue, near: Sequence[Precedent]) -> Outcome | None:
+    """An answer without a fix that the comment's words or like decisions call for."""
+    said = fold(comment).strip()
+    equal = next((one for one in near if fold(one.comment).strip() == said and one.recipe in Outcome.__members__), None)
+    if equal:
+        return Outcome(equal.recipe)
+    counted = {outcome: _count(comment, (*catalogue.outcome(outcome).cues.en, *catalogue.outcome(outcome).cues.de)) for outcome in Outcome}
+    best = max(counted, key=lambda outcome: counted[outcome])
+    return best if counted[best] else None
+
+
+def _hint(brief: Brief, catalogue: Catalogue, offer: Offer, near: Sequence[Precedent]) -> Hint:
+    card = catalogue.recipe(offer.change.recipe)
+    entry = brief.inventory.entries.get(offer.target)
+    careful = entry is not None and entry.stability == "careful" and card.risk.level is Risk.low
+    like = sum(one.recipe == offer.change.recipe for one in near)
+    return Hint(
+        step=offer.step,
+        target=offer.target,
+        change=offer.change,
+        evidence=_evidence(brief, offer),
+        summary=offer.summary,
+        worked_example=WorkedExample(case_id=brief.case_id, plan_now=_now(brief, offer), plan_instead=offer.instead),
+        cure_case=brief.case_id,
+        controls=[one.case_id for one in brief.accepted[:20]],
+        must=offer.must,
+        must_not=offer.must_not,
+        risk=Risk.careful if careful else card.risk.level,
+        risk_reason="the owners ask for care with this entry" if careful else card.risk.reason,
+        confidence=Confidence(agree=like, of=len(near)),
+    )
+
+
+def _now(brief: Brief, offer: Offer) -> str:
+    return {
+        "intent": f"goes to {brief.case.plan.leaf}",
+        "extraction": "does not read the value",
+        "fetch": f"best candidate is {brief.case.plan.fetch[0].record_id}" if brief.case.plan.fetch else "finds no record",
+        "plan": "takes another branch",
+        "reply": "the reply holds the old phrase",
+    }.get(offer.step, "as it is")
+
+
+def _evidence(brief: Brief, offer: Offer) -> list[Span]:
+    """Verbatim quotes: what the candidate names, and the sentence of the comment that says most of it."""
+    spans = []
+    for source, quote in [*offer.quotes, ("comment", _telling(brief.case.comment, offer))]:
+        text = text_of(brief.case, source)
+        found = quote if quote in text else exact(text, quote)
+        if found and found.strip():
+            start = text.index(found)
+            spans.append(Span.model_validate({"source": source, "quote": found, "start": start, "end": start + len(found)}))
+    return list(dict.fromkeys(spans))
+
+
+def _telling(comment: str, offer: Offer) -> str:
+    """The sentence of a comment that shares most words with the change; the whole comment when it is short."""
+    if len(comment) <= 120:
+        return comment
+    sentences = [one for one in re.split(r"(?<=[.!?])\s+|\n", comment) if one.strip()]
+    wanted = set(content(f"{offer.change.model_dump_json()} {offer.summary} {offer.target}".replace("_", " ")))
+    return max(sentences, key=lambda one: len(wanted & set(content(one))), default=comment)[:500]

@@ -1,0 +1,99 @@
+"""Extraction: a value that the ticket states, that the pipeline asks for or searches with, and that no field reads."""
+
+import re
+from collections.abc import Iterator
+
+from rubric.drafting import Brief
+from rubric.inventory import keyed, words_of
+from rubric.proposals.offer import Offer, signals
+from rubric.proposals.plan import taken_branch
+from rubric.reading import customer_text, mentions, says, words
+from rubric.recipes import AddExtractionField
+from rubric.schema import Case, Entry, Expectation, Inventory, Step
+
+_TOKEN = re.compile(r"(?<![\w@.-])(?:[A-Z]{1,5}[-/ ]?)?[0-9][0-9-/]{2,14}(?![\w@])|(?<![\w@.-])[A-Z]{2,5}-[A-Z0-9]{2,12}(?![\w@])")
+_NAME = re.compile(r"\b([a-z][a-z0-9_]*)\.([a-z][a-z0-9_]*)\b")
+
+
+def offers(brief: Brief) -> Iterator[Offer]:
+    """Candidates for `add_extraction_field`: fields that the target's own config speaks of and does not have."""
+    groups = _groups(brief.inventory)
+    comment, case = brief.case.comment, brief.case
+    taken = taken_branch(brief)
+    for group, field, where in _dangling(brief.inventory, groups):
+        for token in _unread(case):
+            condition = str(taken.view.get("condition", "")) if taken else ""
+            prefix = (re.match(r"[A-Z]{2,}", token) or [""])[0]
+            near = mentions(_before(customer_text(case), token), field)
+            said = signals(
+                asked_again=0.25 * bool(says("asking_again", comment)), field_mentioned=0.3 * (mentions(comment, field) >= 0.99),
+                value_in_comment=0.3 * (token in comment or bool(prefix and prefix.lower() in words(comment))),
+                branch_misses_it=0.5 * (f"{group}.{field}" in condition), named_in_ticket=0.25 * (near >= 0.5),
+                weight_waits=0.2 * (where == "fetch" and not case.plan.fetch),
+            )  # fmt: skip
+            pattern = _pattern(brief, token, groups[group])
+            yield Offer(
+                step=Step.extraction,
+                target=f"extraction:{group}.{field}",
+                change=AddExtractionField(group=group, field=field, label=field.replace("_", " "), pattern=pattern, example=token),
+                summary=f"Read {group}.{field}, which the config uses and no field fills.",
+                signals=said,
+                quotes=[("ticket", token)],
+                must=[Expectation(part="extraction", contains=f"{group}.{field}")],
+                instead=f"reads {group}.{field} from the ticket",
+            )
+
+
+def _groups(inventory: Inventory) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {}
+    for entry in inventory.of(Step.extraction):
+        if len(words_of(entry)) == 2:
+            found.setdefault(words_of(entry)[0], []).append(entry)
+    return found
+
+
+def _dangling(inventory: Inventory, groups: dict[str, list[Entry]]) -> list[tuple[str, str, str]]:
+    """(group, field, who speaks of it) that plans or weights name and extraction lacks."""
+    have = {tuple(words_of(entry)) for entries in groups.values() for entry in entries}
+    fields = {field for _, field in have}
+    found: dict[tuple[str, str], str] = {}
+    for entry in inventory.of(Step.plan):
+        for group, field in _NAME.findall(str(entry.view.get("condition", ""))):
+            if group in groups and (group, field) not in have:
+                found.setdefault((group, field), "plan")
+    for entry in keyed(inventory.of(Step.fetch)):
+        field = words_of(entry)[-1]
+        if field not in fields:
+            group = max(sorted(groups), key=lambda name: _kinship(field, groups[name]), default=None)
+            if group:
+                found.setdefault((group, field), "fetch")
+    return [(group, field, where) for (group, field), where in sorted(found.items())]
+
+
+def _kinship(field: str, entries: list[Entry]) -> int:
+    own = set(field.split("_"))
+    return max(len(own & set(words_of(entry)[1].split("_"))) for entry in entries)
+
+
+def _unread(case: Case) -> list[str]:
+    """Tokens of the ticket that look like an identifier and stand in no extracted field."""
+    read = " ".join(str(value) for fields in case.plan.extraction.values() for value in fields.values())
+    found = dict.fromkeys(token.strip() for token in _TOKEN.findall(customer_text(case)))
+    return [token for token in found if re.sub(r"\W", "", token) not in re.sub(r"\W", "", read)][:6]
+
+
+def _before(text: str, token: str) -> str:
+    start = text.find(token)
+    return text[max(0, start - 30) : start]
+
+
+def _pattern(brief: Brief, token: str, siblings: list[Entry]) -> str | None:
+    """The form of the value, in the manner of its siblings; digits counted, letters kept."""
+    forms = [one.view["pattern"] for entries in _groups(brief.inventory).values() for one in entries if isinstance(one.view.get("pattern"), str)]
+    if not forms:
+        return None
+    braces = "\\d" if any("\\d" in form for form in forms) else "[0-9]"
+    shape = re.sub(r"[0-9]+", lambda run: f"{braces}{{{len(run.group())}}}", re.sub(r"([.\\+*?\[\](){}|^$])", r"\\\1", token))
+    bounded = any("\\b" in form for form in forms)
+    grouped = any("(" in form.replace("(?", "") for form in forms)
+    return ("\\b" if bounded else "") + (f"({shape})" if grouped else shape) + ("\\b" if bounded else "")

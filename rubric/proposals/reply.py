@@ -1,0 +1,103 @@
+"""Reply: a phrase that no template should hold."""
+
+import re
+from collections.abc import Iterator
+
+from rubric.drafting import Brief
+from rubric.proposals.offer import Offer, signals
+from rubric.reading import exact, fold, quoted, replaced, says, template_of
+from rubric.recipes import ChangeReplyTemplate
+from rubric.schema import Entry, Expectation, Step
+
+_CALLED = re.compile(
+    r"(?:it'?s|it is|that'?s|this is|it should be|we (?:say|write|call it)|use|heißt(?: das)?|ist)\s+"
+    r"(?:an?\s+|the\s+|eine?n?\s+)?([^.,;!?\n\"“”„]{3,60})",
+    re.IGNORECASE,
+)
+_OUT = re.compile(r"\b(?:raus|weg(?:lassen)?|streichen|remove|delete|drop|(?:leave|take) (?:it )?out|unsinn|no such|nonsense)\b", re.IGNORECASE)
+
+_HOW_SURE = {"quoted": 0.5, "corrected": 0.5, "called": 0.35, "out": 0.4}
+"""where the new phrase comes from → weight of that signal"""
+
+
+def offers(brief: Brief) -> Iterator[Offer]:
+    """Candidates for `change_reply_template`."""
+    comment, reply = brief.case.comment, brief.case.plan.reply
+    corrected = brief.case.rejection.corrected_reply if brief.case.rejection else None
+    phrases = quoted(comment)
+    told = says("wording", comment)
+    for phrase in phrases:
+        shown = exact(reply, phrase)
+        holders = _holding(brief, shown or phrase)
+        if not holders:
+            continue
+        old = exact(_text(holders[0]), shown or phrase) or phrase
+        new, why = _instead(comment, corrected, reply, phrase, phrases)
+        if new is None or new == old:
+            continue
+        weight = {"quoted": 0.5, "corrected": 0.5, "called": 0.35, "out": 0.4}[why]
+        yield _offer(
+            brief, holders, old, new, [("comment", phrase)], phrase_in_reply=0.35 if shown else 0.1, **{why: weight}, wording=0.15 * bool(told)
+        )
+    if corrected:
+        yield from _from_correction(brief, reply, corrected, told)
+
+
+def _from_correction(brief: Brief, reply: str, corrected: str, told: int) -> Iterator[Offer]:
+    """The reviewer sent the right text: where it differs in one stretch of one template, that stretch is the phrase."""
+    made = template_of(reply, brief.inventory)
+    if made is None:
+        return
+    body = made[1].group()
+    # a corrected reply may leave the greeting out
+    pair = min((found for found in (replaced(reply, corrected), replaced(body, corrected)) if found), key=lambda one: len(one[0]), default=None)
+    if pair is None or not pair[0].strip():
+        return
+    old, new = pair[0].strip(), pair[1].strip()
+    holders = _holding(brief, old)
+    share = len(old) / max(len(body), 1)
+    if holders and len(old) >= 3 and share < 0.6:
+        yield _offer(brief, holders, old, new, [("plan", old)], corrected=0.6 if share < 0.4 else 0.3, wording=0.15 * bool(told))
+
+
+def _instead(comment: str, corrected: str | None, reply: str, phrase: str, phrases: list[str]) -> tuple[str | None, str]:
+    others = [other for other in phrases if fold(other) != fold(phrase) and not exact(reply, other)]
+    if others:
+        return others[0], "quoted"
+    if corrected is not None:
+        pair = replaced(reply, corrected)
+        if pair and fold(phrase).strip(" .") in fold(pair[0]):
+            return pair[1].strip(), "corrected"
+    rest = comment.replace(phrase, " ")
+    called = [match.strip() for match in _CALLED.findall(rest) if "fault" not in match and len(match.split()) <= 5]
+    if called and says("wording", comment):
+        return called[-1], "called"
+    return ("", "out") if _OUT.search(rest) else (None, "quoted")
+
+
+def _offer(brief: Brief, holders: list[Entry], old: str, new: str, quotes: list[tuple[str, str]], **weights: float) -> Offer:
+    names = [".".join(entry.parts) for entry in holders]
+    made = template_of(brief.case.plan.reply, brief.inventory)
+    first = next((entry for entry in holders if made and ".".join(entry.parts) == made[0]), holders[0])
+    return Offer(
+        step=Step.reply,
+        target=first.id,
+        change=ChangeReplyTemplate(templates=names, old=old, new=new),
+        summary=f"Replace one phrase in {len(names)} template{'s' if len(names) > 1 else ''}."
+        if new
+        else f"Take one phrase out of {len(names)} template(s).",
+        signals=signals(**weights),
+        quotes=quotes,
+        must=[Expectation(part="reply", contains=new)] if new else [],
+        must_not=[Expectation(part="reply", contains=old)],
+        instead="the same reply with the new phrase" if new else "the same reply without the phrase",
+    )
+
+
+def _holding(brief: Brief, phrase: str) -> list[Entry]:
+    return [entry for entry in brief.inventory.of(Step.reply) if exact(_text(entry), phrase)] if len(phrase.strip()) >= 3 else []
+
+
+def _text(entry: Entry) -> str:
+    text = entry.view.get("text", entry.value)
+    return text if isinstance(text, str) else ""

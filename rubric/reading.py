@@ -1,0 +1,152 @@
+"""Reads comments and tickets as words: tokens, quoted phrases, shared n-grams, mentions of config names, differences of two texts."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rubric.schema import Case, Inventory, Step
+from rubric.strict import load_yaml
+
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
+PLACEHOLDER = re.compile(r"<[A-Z_]+_[0-9]+>")
+_QUOTES = re.compile(
+    '"([^"\n]{2,300})"|“([^”“\n]{2,300})[”“]|„([^“”\n]{2,300})[“”]|«([^»\n]{2,300})»|»([^«\n]{2,300})«'
+    "|‘([^’\n]{2,300})’|`([^`\n]{2,300})`|(?<!\\w)'([^'\n]{3,300})'(?!\\w)"
+)
+_SLOT = re.compile(r"\\?\{[^{}]*\\?\}")
+
+
+@lru_cache(maxsize=1)
+def _data() -> dict[str, Any]:
+    loaded: dict[str, Any] = load_yaml((Path(__file__).parent / "words.yaml").read_text(encoding="utf-8"), what="words.yaml")
+    return loaded
+
+
+def says(kind: str, comment: str) -> int:
+    """How many of a kind's phrases (`wrong_record`, `enough` …) a comment holds, at word boundaries."""
+    text = f" {' '.join(words(comment))} "
+    return sum(f" {' '.join(words(phrase))} " in text for phrase in _data()[kind])
+
+
+@lru_cache(maxsize=1)
+def stopwords() -> frozenset[str]:
+    return frozenset(word for line in _data()["stopwords"] for word in line.split())
+
+
+def fold(text: str) -> str:
+    """Lower case, without accents but for umlauts, which tell German words apart."""
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def words(text: str) -> list[str]:
+    return WORD.findall(fold(PLACEHOLDER.sub(" ", text)))
+
+
+def content(text: str) -> list[str]:
+    """Words that carry meaning, in order."""
+    return [word for word in words(text) if word not in stopwords() and len(word) > 1]
+
+
+def quoted(text: str) -> list[str]:
+    """Phrases that stand in quotation marks, in order."""
+    return [next(part for part in match if part) for match in _QUOTES.findall(text)]
+
+
+def customer_text(case: Case) -> str:
+    """What the customer wrote: the messages and what was read of attachments."""
+    texts = [message.text for message in case.ticket.messages if message.role == "customer"]
+    return "\n".join([case.ticket.subject or "", *texts, *(file.text or "" for file in case.ticket.attachments)])
+
+
+def ngrams(text: str, longest: int = 3) -> set[str]:
+    """Runs of one to `longest` words that neither start nor end with a stopword."""
+    found: set[str] = set()
+    for sentence in re.split(r"[.!?\n;:()]", PLACEHOLDER.sub(".", text)):
+        row = WORD.findall(fold(sentence))
+        for size in range(1, longest + 1):
+            for start in range(len(row) - size + 1):
+                run = row[start : start + size]
+                if run[0] not in stopwords() and run[-1] not in stopwords() and not any(word.isdigit() for word in run):
+                    found.add(" ".join(run))
+    return found
+
+
+def tokens_of(name: str) -> list[str]:
+    """The words of a slug or label: `account_number`, `access/two_factor`."""
+    return [word for word in re.split(r"[^a-z0-9äöüß]+", fold(name)) if word and word not in stopwords()]
+
+
+def mentions(text: str, name: str) -> float:
+    """Share of a name's words that a text mentions, in either language; compounds count (`Kontonummer`)."""
+    parts = tokens_of(name)
+    said = words(text)
+    if not parts or not said:
+        return 0.0
+    return sum(_said(part, said) for part in parts) / len(parts)
+
+
+def _said(part: str, said: Sequence[str]) -> bool:
+    forms = [part, *(fold(word) for word in _data()["synonyms"].get(part, []))]
+    return any(_same_stem(form, word) for form in forms for word in said)
+
+
+def _same_stem(form: str, word: str) -> bool:
+    if form == word:
+        return True
+    if len(form) < 4 or len(word) < 4:
+        return False
+    return word.startswith(form) or (len(form) >= 5 and form in word) or (len(word) >= 5 and form.startswith(word) and len(form) - len(word) <= 3)
+
+
+def holds_phrase(text: str, phrase: str) -> bool:
+    """Whether a text holds a phrase at word boundaries, in any case and spacing."""
+    return f" {' '.join(words(phrase))} " in f" {' '.join(words(text))} "
+
+
+def exact(text: str, phrase: str) -> str | None:
+    """The phrase as the text spells it, or None."""
+    found = re.search(re.sub(r"(?:\\\s|\s)+", r"\\s+", re.escape(phrase.strip())), text, re.IGNORECASE)
+    return found.group() if found else None
+
+
+def replaced(old: str, new: str) -> tuple[str, str] | None:
+    """The one stretch of words in which two texts differ: (old words, new words). None: they are equal or differ all over."""
+    first, second = re.findall(r"\s+|[^\s]+", old), re.findall(r"\s+|[^\s]+", new)
+    blocks = [code for code in SequenceMatcher(None, first, second, autojunk=False).get_opcodes() if code[0] != "equal"]
+    if not blocks:
+        return None
+    start, end, other_start, other_end = blocks[0][1], blocks[-1][2], blocks[0][3], blocks[-1][4]
+    if end - start > max(12, len(first) * 0.6):
+        return None
+    return "".join(first[start:end]), "".join(second[other_start:other_end])
+
+
+def rendered_from(reply: str, template: str) -> re.Match[str] | None:
+    """Where a reply holds a template's text, its slots filled with anything; group 0 is the rendered text."""
+    if len(template) < 8:
+        return None
+    expression = "(.{0,300}?)".join(re.escape(part) for part in re.split(r"\{[^{}]*\}", template))
+    return re.search(expression, reply, re.DOTALL)
+
+
+def template_of(reply: str, inventory: Inventory) -> tuple[str, re.Match[str]] | None:
+    """The template that a reply was rendered from: (name, where). The longest match wins."""
+    found = []
+    for entry in inventory.of(Step.reply):
+        text = entry.view.get("text", entry.value)
+        if isinstance(text, str) and (match := rendered_from(reply, text)):
+            found.append((len(_SLOT.sub("", text)), ".".join(entry.parts), match))
+    if not found:
+        return None
+    _, name, match = max(found, key=lambda one: (one[0], one[1]))
+    return name, match
+
+
+def best_by(items: Iterable[tuple[float, Any]]) -> Any:
+    """The item with the highest score, the first of equals; None of nothing."""
+    ranked = sorted(enumerate(items), key=lambda pair: (-pair[1][0], pair[0]))
+    return ranked[0][1][1] if ranked else None

@@ -1,0 +1,182 @@
+"""Puts the server together: routes, error documents, and what starts and stops with the process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from connectors.ports import PortError, Ports
+from connectors.webhooks import read_secret
+from rubric.catalogue import load
+from service.db import UNREACHABLE, Database, UnsafeDatabase
+from service.engine import Engine
+from service.errors import Misconfigured, Overloaded, TriageError
+from service.flows import bodies
+from service.migrate import migrate
+from service.settings import Settings
+from service.stages.intake import Desk
+from service.targets import look
+from service.ticks import Clock
+from service.web import api, hooks, inbox, pages, pulls
+from service.web.deps import House, Source, problem, problem_of
+from service.wiring import kept_secret, wire
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def create_app(settings: Settings | None = None, ports: Ports | None = None) -> FastAPI:
+    """The whole service as one ASGI application. `ports` replaces the connectors, for tests."""
+    chosen = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        running = await run_in_threadpool(_Running, chosen, ports)
+        app.state.house = running.house
+        try:
+            yield
+        finally:
+            await run_in_threadpool(running.stop)
+
+    app = FastAPI(title="rejection-triage", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(hooks.router)
+    app.include_router(api.router)
+    app.include_router(pages.router)
+    app.include_router(inbox.router)
+    app.include_router(pulls.router)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "web" / "static"), name="static")
+    app.add_exception_handler(TriageError, _triage_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(PortError, _port_error)
+    for error in UNREACHABLE:
+        app.add_exception_handler(error, _unreachable)
+    app.add_exception_handler(Exception, _broken)
+    app.add_middleware(_Headers)
+    return app
+
+
+class _Running:
+    """Everything that lives as long as the process, in the order it starts."""
+
+    def __init__(self, settings: Settings, ports: Ports | None):
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        sources = _sources(settings)
+        self.engine = Engine(
+            settings.url(), executor=settings.executor, workers=settings.workers, poll_seconds=settings.poll_seconds, data_dir=settings.data_dir
+        )
+        catalogue = load()
+        tray = ports or wire(settings, catalogue)
+        self.db = Database(settings.url(), enqueue=self.engine.enqueue, now=tray.now)
+        try:
+            self.db.check()
+        except UnsafeDatabase as error:
+            raise Misconfigured(str(error)) from None
+        migrate(self.db, self.engine, settings.data_dir)
+        self.engine.launch(bodies(self.db, tray, catalogue))
+        self.clock = Clock(self.db, self.engine)
+        split = settings.split_secret.get_secret_value() if settings.split_secret else kept_secret(settings, "split.key")
+        self.desk = Desk(self.db, split.encode(), nudge=self.clock.nudge)
+        self.clock.start()
+        self.house = House(
+            db=self.db, ports=tray, catalogue=catalogue, desk=self.desk, sources=sources,
+            token=settings.token.get_secret_value() if settings.token else kept_secret(settings, "token"),
+            max_body=settings.max_body_bytes, undo_seconds=settings.undo_seconds, ready=self.missing,
+        )  # fmt: skip
+
+    def missing(self) -> dict[str, str]:
+        """Parts that cannot do their work now, and why."""
+        found = {}
+        try:
+            self.db.check()
+        except (*UNREACHABLE, UnsafeDatabase) as error:
+            found["database"] = str(error) if isinstance(error, UnsafeDatabase) else type(error).__name__
+        for name, host in self.house.ports.hosts.items():
+            try:
+                look(host, host.head())
+            except PortError as error:
+                found[f"target {name}"] = f"{error.code}: {error}"
+        return found
+
+    def stop(self) -> None:
+        self.desk.close()
+        self.clock.stop()
+        self.engine.stop(patience=20)
+        self.db.dispose()
+
+
+def _sources(settings: Settings) -> dict[str, Source]:
+    """Check the senders before anything starts. Raises `Misconfigured`, never quoting a secret."""
+    found = {}
+    for name, source in settings.sources.items():
+        if source.target not in settings.targets:
+            raise Misconfigured(f"source {name!r} names the target {source.target!r}, which is not in TRIAGE_TARGETS")
+        keys = [secret.get_secret_value() for secret in source.secrets]
+        for number, key in enumerate(keys, start=1):
+            try:
+                read_secret(key)
+            except ValueError as error:
+                raise Misconfigured(f"secret {number} of source {name!r}: {error}") from None
+        found[name] = Source(keys, source.target)
+    return found
+
+
+def _triage_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TriageError)
+    return pages.error_page(request, error) if pages.wants_page(request) else problem_of(error)
+
+
+def _port_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PortError)
+    return problem(503 if error.retryable else 502, error.code, str(error))
+
+
+def _unreachable(request: Request, error: Exception) -> Response:
+    return problem_of(Overloaded())
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return problem(422, "field_invalid", f"{place}: {first['msg']}", {"problems": len(error.errors())})
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404 and pages.wants_page(request):
+        return pages.error_page(request, TriageError("There is no such page."), status=404)
+    return problem(error.status_code, str(error.detail).lower().replace(" ", "_")[:40], str(error.detail))
+
+
+def _broken(request: Request, error: Exception) -> Response:
+    """The log has the story; the reply names nothing of it."""
+    return JSONResponse({"type": "about:blank", "title": "internal", "status": 500, "code": "internal", "detail": "internal error"}, 500)
+
+
+class _Headers:
+    """Adds the security headers to every answer, errors included."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+        self._extra = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *self._extra]
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)

@@ -1,0 +1,59 @@
+"""The `triage` command: a table of commands, each loaded only when it is asked for, so that `triage gate` starts in a blink."""
+
+import importlib
+import os
+import sys
+
+COMMANDS = {
+    "serve": ("service.commands.serve", "start the server: webhooks in, pages, workers and clock in one process"),
+    "demo": ("service.commands.demo", "run the whole loop on the example target, with a stand-in gatekeeper"),
+    "import": ("service.commands.importing", "take cases in from a JSONL file, with a progress bar"),
+    "gate": ("service.commands.gate", "run a target's step evals, base against head, without a server"),
+    "migrate": ("service.commands.migrating", "bring the database to the tables of this version"),
+}
+"""name → (module with `main(argv) -> exit status`, what it does)"""
+
+
+def usage() -> str:
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: triage COMMAND [OPTIONS]",
+            "",
+            "Turns the rejections that support staff write about an LLM support pipeline into reviewed fix-hints,",
+            "and approved hints into small gated pull requests.",
+            "",
+            *lines,
+            "",
+            "`triage COMMAND --help` says more. Settings are environment variables; see .env.example.",
+            "New here? `triage demo` needs no key, no GitHub and no network.",
+        ]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns its exit status (64: no such command)."""
+    try:
+        return run(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def run(words: list[str]) -> int:
+    """Load and run one command."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())  # noqa: T201
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"triage: there is no command {words[0][:40]!r}; it is one of {', '.join(COMMANDS)}", file=sys.stderr)  # noqa: T201
+        return 64
+    status: int = importlib.import_module(COMMANDS[words[0]][0]).main(words[1:])
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,390 @@
+"""`triage demo`: the whole loop on a real server, real git and real evals, with a scripted stand-in for the gatekeeper."""
+
+import base64
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from connectors.localgit import LocalGit
+from connectors.ports import ReplayAnswer
+from connectors.subprocess_evals import SubprocessEvals
+from connectors.webhooks import sign
+from rubric.expectations import difference, judge
+from rubric.manifest import read_manifest
+from rubric.schema import Case, Expectation, Plan
+from service.redaction import redact, redact_plan
+from service.wiring import utc_now
+
+app = typer.Typer(add_completion=False)
+EXAMPLES = Path(__file__).parents[2] / "examples"
+STAND_IN = "stand-in-gatekeeper"
+"""name under which the script decides; it shows on every page"""
+PATIENCE = 900
+"""seconds that one stage may take"""
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on; the message says what to look at."""
+
+
+@dataclass
+class Figures:
+    """What the closing table shows, and `--json` prints."""
+
+    cases: int = 0
+    rejections: int = 0
+    hints: int = 0
+    abstained: int = 0
+    confirmed: int = 0
+    pulls: int = 0
+    gate_pass: int = 0
+    gate_fail: int = 0
+    merged: int = 0
+    cured: int = 0
+    recurred: int = 0
+    controls_changed: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Stage:
+    """One demo world: a folder, a hosted copy of the target, a running server."""
+
+    folder: Path
+    host: LocalGit
+    address: str
+    token: str
+    secret: str
+    server: subprocess.Popen[bytes]
+    client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=60))
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self._checked(self.client.get(self.address + path, params=query, headers=self._headers()))
+
+    def post(self, path: str, body: Any = None) -> httpx2.Response:
+        return self.client.post(self.address + path, json=body, headers=self._headers())
+
+    def _headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token}", "x-triage-by": STAND_IN}
+
+    def _checked(self, answer: httpx2.Response) -> Any:
+        if answer.status_code >= 400:
+            raise DemoFailed(f"the server answered {answer.status_code} to {answer.request.url.path}: {answer.text[:300]}")
+        return answer.json()
+
+
+@app.command()
+def demo(
+    cases: Annotated[Path | None, typer.Option(help="JSONL file of cases; the example's otherwise")] = None,
+    target: Annotated[Path | None, typer.Option(help="folder of the target repository; the example's otherwise")] = None,
+    controls: Annotated[Path | None, typer.Option(help="JSONL file of accepted cases, when they are not among the cases")] = None,
+    leave: Annotated[bool, typer.Option("--exit", help="end after the closing table instead of serving the pages")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the closing numbers as one line of JSON")] = False,
+) -> None:
+    """Run the whole loop in a private folder: real server, SQLite, git, webhooks over HTTP, evals as processes.
+
+    What is scripted: only the gatekeeper. The stand-in confirms what lint lets through, marks equal changes as duplicates,
+    dismisses the rest, and merges what the gate passed. It never looks at labels. Nothing leaves this machine.
+    """
+    screen = Console(stderr=True)
+    paths = _inputs(cases, target, controls)
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="triage-demo-") as name:
+        stage: Stage | None = None
+        try:
+            stage = _prepare(Path(name), paths[1])
+            figures = _play(stage, paths[0], paths[2], screen)
+            figures.seconds = round(time.monotonic() - start, 1)
+            _close(figures, as_json)
+            if not leave and sys.stdin.isatty() and sys.stdout.isatty():
+                screen.print(f"\nThe pages: [bold]{stage.address}[/]   token: [bold]{stage.token}[/]   (Ctrl-C ends)")
+                stage.server.wait()
+        except DemoFailed as error:
+            screen.print(f"demo: {error}", markup=False)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            pass
+        finally:
+            if stage is not None:
+                _stop(stage.server)
+
+
+def _inputs(cases: Path | None, target: Path | None, controls: Path | None) -> tuple[Path, Path, Path | None]:
+    chosen = (cases or EXAMPLES / "cases.jsonl", target or EXAMPLES / "target-pipeline", controls)
+    for path in chosen:
+        if path is not None and not path.exists():
+            Console(stderr=True).print(f"demo: there is no {path}; give --cases and --target, or run it in a checkout of the project", markup=False)
+            raise typer.Exit(64)
+    if not (chosen[1] / "triage.yaml").is_file():
+        Console(stderr=True).print(f"demo: {chosen[1]} has no triage.yaml; see docs/manifest.md", markup=False)
+        raise typer.Exit(64)
+    return chosen
+
+
+def _prepare(folder: Path, target: Path) -> Stage:
+    """Host a copy of the target in a bare repository and start the real server on it."""
+    host = LocalGit.create(folder / "target.git", target, "Import the target", name="target", now=utc_now)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token, secret = secrets.token_urlsafe(24), _webhook_secret()
+    settings = {
+        "TRIAGE_DATA_DIR": str(folder / "data"),
+        "TRIAGE_PORT": str(port),
+        "TRIAGE_TOKEN": token,
+        "TRIAGE_UNDO_SECONDS": "0",
+        "TRIAGE_POLL_SECONDS": "0.1",
+        "TRIAGE_SOURCES": json.dumps({"demo": {"secrets": [secret], "target": "target"}}),
+        "TRIAGE_TARGETS": json.dumps({"target": {"repo": str(folder / "target.git")}}),
+    }
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("TRIAGE_")}
+    log = open(folder / "server.log", "wb")  # noqa: SIM115 — belongs to the server
+    argv = [sys.executable, "-m", "service.cli", "serve", "--host", "127.0.0.1"]
+    server = subprocess.Popen(argv, env={**inherited, **settings}, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    stage = Stage(folder, host, f"http://127.0.0.1:{port}", token, secret, server)
+    _until(stage, "the server is up", lambda: _ready(stage), patience=60)
+    return stage
+
+
+def _webhook_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _ready(stage: Stage) -> bool:
+    try:
+        return stage.client.get(stage.address + "/readyz").status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+def _until(stage: Stage, what: str, done: Callable[[], bool], patience: float = PATIENCE) -> None:
+    deadline = time.monotonic() + patience
+    while not done():
+        if stage.server.poll() is not None:
+            raise DemoFailed(f"the server ended while waiting until {what}:\n{(stage.folder / 'server.log').read_text()[-2000:]}")
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"gave up after {patience:.0f} s waiting until {what}")
+        time.sleep(0.1)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _play(stage: Stage, cases: Path, controls: Path | None, screen: Console) -> Figures:
+    """The five acts: send, draft, decide, build and gate, merge; then try the tickets again."""
+    documents = [json.loads(line) for path in (cases, controls) if path for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rejections = [one for one in documents if one.get("verdict", "rejected") == "rejected"]
+    figures = Figures(cases=len(documents), rejections=len(rejections))
+    before = stage.host.head()
+    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=screen) as progress:
+        sent = _send(stage, documents, progress)
+        _draft(stage, len(documents), len(rejections), progress)
+        hints = _decide(stage, progress)
+        figures.confirmed = sum(hint["state"] == "confirmed" for hint in hints)
+        _build(stage, figures.confirmed, progress)
+        _merge(stage, progress)
+        tried = _try_again(stage, documents, before, progress)
+    counts = stage.get("/v1/stations")
+    figures.hints, figures.abstained = sum(counts["hints"].values()), counts["cases"].get("abstained", 0)
+    pulls = _all(stage, "/v1/pulls")
+    figures.pulls, figures.merged = len(pulls), sum(pull["state"] == "merged" for pull in pulls)
+    figures.gate_pass = sum(pull["gate"] == "pass" for pull in pulls)
+    figures.gate_fail = figures.pulls - figures.gate_pass
+    _judge(stage, figures, documents, sent, tried, {hint["case_id"]: hint for hint in hints})
+    return figures
+
+
+def _send(stage: Stage, documents: list[dict[str, Any]], progress: Progress) -> list[str]:
+    """Every case as a signed webhook; returns our ids, in order."""
+    task = progress.add_task("sending signed webhooks", total=len(documents))
+    ids = []
+    for number, document in enumerate(documents, start=1):
+        body = json.dumps(document, ensure_ascii=False).encode()
+        headers = sign(f"msg_demo_{number}", utc_now(), body, stage.secret)
+        answer = stage.client.post(stage.address + "/v1/cases", content=body, headers={**headers, "content-type": "application/json"})
+        if answer.status_code not in (200, 202):
+            raise DemoFailed(f"case {number} was refused with {answer.status_code}: {answer.text[:300]}")
+        ids.append(answer.json()["id"])
+        progress.advance(task)
+    return ids
+
+
+def _draft(stage: Stage, cases: int, rejections: int, progress: Progress) -> None:
+    task = progress.add_task("masking and drafting hints", total=rejections)
+
+    def done() -> bool:
+        states = stage.get("/v1/stations")["cases"]
+        finished = sum(states.get(state, 0) for state in ("drafted", "abstained", "failed", "stale"))
+        progress.update(task, completed=min(finished, rejections))
+        return finished >= rejections
+
+    _until(stage, "every rejection has its draft or its reason", done)
+
+
+def _decide(stage: Stage, progress: Progress) -> list[dict[str, Any]]:
+    """The stand-in's rule: confirm what no finding blocks; an equal change is a duplicate; dismiss the rest."""
+    waiting = _all(stage, "/v1/hints", state="awaiting")
+    task = progress.add_task(f"{STAND_IN} decides", total=len(waiting))
+    seen: dict[str, str] = {}
+    for line in waiting:
+        hint = stage.get(f"/v1/hints/{line['id']}")
+        change = json.dumps(
+            {key: value for key, value in hint["current"]["change"].items() if key not in ("cases", "look_alikes", "scores", "example")}
+        )
+        blocking = [finding["code"] for finding in hint["findings"] if finding["blocks"] and finding["code"] != "twin"]
+        decision: dict[str, Any] = {"version": hint["version"]}
+        if change in seen:
+            decision |= {"verdict": "duplicate", "of": seen[change]}
+        elif blocking:
+            decision |= {"verdict": "dismiss", "reason": "wrong_hint"}
+        else:
+            decision |= {"verdict": "confirm"}
+            seen[change] = hint["id"]
+        answer = stage.post(f"/v1/hints/{hint['id']}/decision", decision)
+        if answer.status_code >= 400:
+            stage.post(f"/v1/hints/{hint['id']}/decision", {"version": hint["version"], "verdict": "dismiss", "reason": "wrong_hint"})
+        progress.advance(task)
+    return _all(stage, "/v1/hints")
+
+
+def _all(stage: Stage, path: str, **query: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    after: str | None = None
+    while True:
+        page = stage.get(path, limit=200, **query, **({"after": after} if after else {}))
+        rows += page["rows"]
+        after = page["after"]
+        if after is None:
+            return rows
+
+
+def _build(stage: Stage, confirmed: int, progress: Progress) -> None:
+    task = progress.add_task("codemod builds pulls, evals gate them", total=confirmed)
+
+    def done() -> bool:
+        counts = stage.get("/v1/stations")
+        ended = sum(counts["handoffs"].get(state, 0) for state in ("gave_up", "refused", "blocked", "failed"))
+        gated = sum(counts["gate_runs"].get(state, 0) for state in ("pass", "fail", "inconclusive", "error"))
+        progress.update(task, completed=min(confirmed, ended + gated))
+        return ended + gated >= confirmed
+
+    _until(stage, "every confirmed hint has its verdict", done)
+
+
+def _merge(stage: Stage, progress: Progress) -> None:
+    ready = _all(stage, "/v1/pulls", state="ready")
+    task = progress.add_task(f"{STAND_IN} merges the green ones", total=len(ready))
+    for pull in reversed(ready):
+        stage.post(f"/v1/pulls/{pull['id']}/merge")
+
+    def done() -> bool:
+        landing = stage.get("/v1/stations")["pulls"].get("landing", 0)
+        progress.update(task, completed=len(ready) - landing)
+        return bool(landing == 0)
+
+    _until(stage, "nothing is landing any more", done)
+
+
+def _try_again(stage: Stage, documents: list[dict[str, Any]], before: str, progress: Progress) -> list[tuple[Plan | None, Plan | None]]:
+    """Every ticket through the pipeline as it was and as it is now: (plan then, plan now), masked."""
+    task = progress.add_task("sending the tickets again", total=2)
+    runner = SubprocessEvals(stage.folder / "again", python=sys.executable)
+    plans: list[dict[str, ReplayAnswer]] = []
+    for name, sha in (("before", before), ("after", stage.host.head())):
+        tree = stage.folder / name
+        tree.mkdir()
+        stage.host.export(sha, tree)
+        replay = read_manifest((tree / "triage.yaml").read_text()).replay
+        if replay is None:
+            raise DemoFailed("the target's manifest names no replay")
+        inputs = {f"c{number}": {"ticket": one["ticket"]} for number, one in enumerate(documents)}
+        plans.append({answer.case_id: answer for answer in runner.replay(replay, tree, inputs)})
+        progress.advance(task)
+    return [(_masked(plans[0][f"c{n}"], one), _masked(plans[1][f"c{n}"], one)) for n, one in enumerate(documents)]
+
+
+def _masked(answer: ReplayAnswer, document: dict[str, Any]) -> Plan | None:
+    if answer.plan is None:
+        return None
+    whole = Case.model_validate(document).model_dump(mode="json", by_alias=True, exclude_none=True)
+    return Plan.model_validate(redact_plan(answer.plan, redact(whole)[1]))
+
+
+def _judge(
+    stage: Stage,
+    figures: Figures,
+    documents: list[dict[str, Any]],
+    ids: list[str],
+    tried: list[tuple[Plan | None, Plan | None]],
+    hints: dict[str, Any],
+) -> None:
+    """Cured: the plan is now what the confirmed hint promised. A control changed when its plan is another than before."""
+    for case_id, document, (before, after) in zip(ids, documents, tried, strict=True):
+        if before is None or after is None:
+            continue
+        if document.get("verdict", "rejected") == "accepted":
+            figures.controls_changed += bool(difference(before, after))
+            continue
+        line = hints.get(case_id)
+        if line is None or line["state"] not in ("confirmed", "duplicate"):
+            continue
+        hint = stage.get(f"/v1/hints/{line['id']}")["current"]
+        must, must_not = ([Expectation.model_validate(one) for one in hint[key]] for key in ("must", "must_not"))
+        cured = not judge(must, must_not, before, after)
+        figures.cured += cured
+        story = stage.get(f"/v1/cases/{case_id}")
+        figures.recurred += not cured and any(pull["state"] == "merged" for pull in story["pulls"])
+
+
+def _close(figures: Figures, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(vars(figures)))
+        return
+    table = Table(title="What became of the cases", show_header=False)
+    for name, text in LABELS.items():
+        table.add_row(text, str(getattr(figures, name)))
+    Console().print(table)
+
+
+LABELS = {
+    "cases": "cases received",
+    "rejections": "of them rejections",
+    "hints": "hints drafted",
+    "abstained": "answered without a fix",
+    "confirmed": f"hints confirmed ({STAND_IN}, scripted)",
+    "pulls": "pulls built",
+    "gate_pass": "let through by the gate",
+    "gate_fail": "stopped by the gate",
+    "merged": "pulls merged",
+    "cured": "rejections cured, tickets sent again",
+    "recurred": "merged and still wrong",
+    "controls_changed": "accepted cases that changed",
+    "seconds": "seconds",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Exit status: 0 done, 1 the loop broke, 64 inputs missing."""
+    return int(app(argv, standalone_mode=False, prog_name="triage demo") or 0)

@@ -1,0 +1,217 @@
+"""Durable flows on DBOS, the only file that knows it: enqueue in the caller's transaction, launch, rescue orphans."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from dbos import DBOS, DBOSClient
+from sqlalchemy import Connection, create_engine, text
+from sqlmodel import Session
+
+T = TypeVar("T")
+VERSION = "1"
+"""Pinned: the default is a hash of the source, and every deploy would strand the flows of the one before."""
+LIGHT, WORK, LANDING = "light", "work", "landing"
+QUEUE_OF = {"handoff": WORK, "gate": WORK, "land": LANDING}
+"""flow → queue; whatever is not named is light"""
+ACTIVE = ["PENDING", "ENQUEUED", "DELAYED"]
+LOCK_CLASS = 7_214
+"""first key of our Postgres advisory locks"""
+
+
+class ExecutorTaken(Exception):
+    """Another process runs under this executor's name; give each its own."""
+
+
+class Engine:
+    """One process's share of the durable flows. DBOS allows one launched engine per process."""
+
+    def __init__(self, url: str, *, executor: str, workers: int, poll_seconds: float, data_dir: Path):
+        self.url = url
+        self.executor = executor
+        self._workers = workers
+        self._poll = poll_seconds
+        self._data_dir = data_dir
+        self._client: DBOSClient | None = None
+        self._lock: _FileLock | _PostgresLock | None = None
+
+    def migrate(self) -> None:
+        """Create or upgrade the engine's own tables."""
+        DBOS.migrate(self.url)
+
+    @property
+    def client(self) -> DBOSClient:
+        if self._client is None:
+            self._client = DBOSClient(system_database_url=self.url, retry_connection_errors=False)
+        return self._client
+
+    def enqueue(self, session: Session, flow: str, key: str, thing_id: str, delay: float = 0) -> None:
+        """Enqueue a flow in the caller's transaction; the same key twice is one flow."""
+        options: Any = {"workflow_name": flow, "queue_name": QUEUE_OF.get(flow, LIGHT), "workflow_id": key, "app_version": VERSION}
+        if delay > 0:
+            options["delay_seconds"] = delay
+        self.client.enqueue_in_transaction(session, options, thing_id)
+
+    def enqueue_now(self, flow: str, key: str, thing_id: str) -> None:
+        """Enqueue a flow that no change of ours belongs to (ticks)."""
+        self.client.enqueue({"workflow_name": flow, "queue_name": QUEUE_OF.get(flow, LIGHT), "workflow_id": key, "app_version": VERSION}, thing_id)
+
+    def launch(self, bodies: Mapping[str, Callable[[str], None]]) -> None:
+        """Take the executor's lock, start the workers and take up what this executor left unfinished.
+
+        Raises `ExecutorTaken` when a live process holds the name: two of them would run each other's flows twice.
+        """
+        self._lock = self._lock_of(self.executor)
+        if not self._lock.take():
+            raise ExecutorTaken(f"another process runs as executor {self.executor!r}; set TRIAGE_EXECUTOR to a name of its own")
+        DBOS(
+            config={
+                "name": "rejection-triage",
+                "system_database_url": self.url,
+                "executor_id": self.executor,
+                "application_version": VERSION,
+                "log_level": "ERROR",
+                "sys_db_pool_size": 10,
+                "use_listen_notify": False,
+            }
+        )
+        _BODIES.clear()
+        _BODIES.update(bodies)
+        for flow in bodies:
+            if flow not in _REGISTERED:
+                _REGISTERED.add(flow)
+                DBOS.workflow(name=flow, max_recovery_attempts=5)(_trampoline(flow))
+        DBOS.launch()
+        DBOS.register_queue(LIGHT, worker_concurrency=max(4, self._workers * 2), polling_interval_sec=self._poll, on_conflict="always_update")
+        DBOS.register_queue(WORK, worker_concurrency=self._workers, polling_interval_sec=self._poll, on_conflict="always_update")
+        DBOS.register_queue(LANDING, global_concurrency=1, polling_interval_sec=self._poll, on_conflict="always_update")
+
+    def stop(self, patience: int = 0) -> None:
+        """Stop taking flows, wait up to `patience` seconds for running ones, give the lock back."""
+        DBOS.destroy(workflow_completion_timeout_sec=patience)
+        if self._client is not None:
+            self._client.destroy()
+            self._client = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def active(self, prefixes: Iterable[str]) -> set[str]:
+        """Ids of unfinished flows that start with one of some prefixes."""
+        found = self.client.list_workflows(status=ACTIVE, workflow_id_prefix=list(prefixes), load_input=False, load_output=False)
+        return {flow.workflow_id for flow in found}
+
+    def rescue(self) -> int:
+        """Put the flows of dead executors back into their queues; returns how many.
+
+        An executor is dead when its lock is free. Holding that lock meanwhile keeps it from coming back half-way.
+        """
+        pending = self.client.list_workflows(status="PENDING", load_input=False, load_output=False)
+        rescued = 0
+        for owner in sorted({flow.executor_id for flow in pending if flow.executor_id and flow.executor_id != self.executor}):
+            lock = self._lock_of(owner)
+            if not lock.take():
+                continue
+            try:
+                orphans = self.client.list_workflows(status="PENDING", executor_id=owner, load_input=False, load_output=False)
+                for queue in sorted({flow.queue_name or LIGHT for flow in orphans}):
+                    ids = [flow.workflow_id for flow in orphans if (flow.queue_name or LIGHT) == queue]
+                    self.client.resume_workflows(ids, queue_name=queue)
+                    rescued += len(ids)
+            finally:
+                lock.release()
+        return rescued
+
+    def prune(self, before: datetime, limit: int = 5000) -> int:
+        """Forget finished flows older than a time; returns how many."""
+        done = self.client.list_workflows(
+            status=["SUCCESS", "ERROR", "CANCELLED"], completed_before=before.isoformat(), load_input=False, load_output=False, limit=limit
+        )
+        if done:
+            self.client.delete_workflows([flow.workflow_id for flow in done])
+        return len(done)
+
+    def _lock_of(self, executor: str) -> "_FileLock | _PostgresLock":
+        if self.url.startswith("sqlite"):
+            return _FileLock(self._data_dir / f"executor-{hashlib.sha256(executor.encode()).hexdigest()[:16]}.lock")
+        return _PostgresLock(self.url, executor)
+
+
+def step(name: str, work: Callable[[], T]) -> T:
+    """Run a part of a flow once: its result is kept, a restarted flow goes on behind it. At least once, not exactly once."""
+    return DBOS.run_step({"name": name}, work)
+
+
+_BODIES: dict[str, Callable[[str], None]] = {}
+_REGISTERED: set[str] = set()
+
+
+def _trampoline(flow: str) -> Callable[[str], None]:
+    def run(thing_id: str) -> None:
+        _BODIES[flow](thing_id)
+
+    return run
+
+
+class _FileLock:
+    """Held as long as the process lives; the kernel gives it back however the process ends."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._file: IO[str] | None = None
+
+    def take(self) -> bool:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(self._path, "a")  # noqa: SIM115 — stays open on purpose
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return False
+        os.set_inheritable(file.fileno(), False)
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class _PostgresLock:
+    """A session lock on a connection of its own; the server gives it back when the connection ends."""
+
+    def __init__(self, url: str, executor: str):
+        keepalive = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+        self._engine = create_engine(url, pool_size=1, max_overflow=0, connect_args=keepalive, isolation_level="AUTOCOMMIT")
+        self._key = int.from_bytes(hashlib.sha256(executor.encode()).digest()[:4], "big", signed=True)
+        self._connection: Connection | None = None
+
+    def take(self) -> bool:
+        connection = self._engine.connect()
+        keys = {"class": LOCK_CLASS, "key": self._key}
+        if not connection.execute(text("SELECT pg_try_advisory_lock(:class, :key)"), keys).scalar_one():
+            connection.close()
+            self._engine.dispose()
+            return False
+        self._connection = connection
+        return True
+
+    def release(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._engine.dispose()
+
+
+def things_of(flow_ids: Iterable[str]) -> set[tuple[str, str]]:
+    """(flow, thing id) of flow ids like `gate:p1:17`; a flow over many things counts for each."""
+    found = set()
+    for name in flow_ids:
+        flow, _, rest = name.partition(":")
+        found |= {(flow, thing) for thing in rest.rpartition(":")[0].split(",")}
+    return found

@@ -1,0 +1,68 @@
+"""The durable flows, one to four steps each. Every step loads by id and ends in a state, so running one twice is harmless."""
+
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from connectors.ports import Ports
+from rubric.catalogue import Catalogue
+from service.db import Database
+from service.engine import step
+from service.stages import critic, evals, handoff, intake, learning, outcome
+
+log = structlog.get_logger(__name__)
+
+
+def bodies(db: Database, ports: Ports, catalogue: Catalogue) -> Mapping[str, Callable[[str], None]]:
+    """flow name → what it does with the id of a thing"""
+
+    def mask(case_ids: str) -> None:
+        step("mask", lambda: intake.mask(db, case_ids.split(",")))
+
+    def draft(case_id: str) -> None:
+        step("mask", lambda: intake.mask(db, [case_id]))
+        step("draft", lambda: critic.draft(db, ports, catalogue, case_id))
+
+    def hand_off(handoff_id: str) -> None:
+        step("build", lambda: handoff.build(db, ports, catalogue, handoff_id))
+
+    def gate(pull_id: str) -> None:
+        step("gate", lambda: evals.run(db, ports, pull_id))
+
+    def land(pull_id: str) -> None:
+        for turn in range(outcome.ROUNDS):
+            answer = step(f"land-{turn}", lambda: outcome.land(db, ports, pull_id))
+            if answer != "behind":
+                return
+            if not step(f"rebuild-{turn}", lambda: handoff.rebuild(db, ports, pull_id)):
+                return
+            step(f"gate-{turn}", lambda: evals.run(db, ports, pull_id))
+        if step("land-last", lambda: outcome.land(db, ports, pull_id)) == "behind":
+            step("give-up", lambda: outcome.give_up_landing(db, pull_id, "the base branch kept moving; ask again"))
+
+    def learn(pull_id: str) -> None:
+        step("absorb", lambda: learning.absorb(db, pull_id))
+        step("recheck", lambda: outcome.recheck_after(db, ports, pull_id))
+
+    return {
+        "mask": _told(mask, lambda ids, why: intake.fail(db, ids.split(","), why)),
+        "draft": _told(draft, lambda case_id, why: intake.fail(db, [case_id], why)),
+        "handoff": _told(hand_off, lambda handoff_id, why: handoff.fail(db, handoff_id, why)),
+        "gate": _told(gate, lambda pull_id, why: evals.fail(db, pull_id, why)),
+        "land": _told(land, lambda pull_id, why: outcome.give_up_landing(db, pull_id, why)),
+        "learn": _told(learn, lambda pull_id, why: None),
+    }
+
+
+def _told(body: Callable[[str], None], tell: Callable[[str, str], None]) -> Callable[[str], None]:
+    """A flow that breaks says so in the state of its thing before it ends as failed."""
+
+    def run(thing_id: str) -> None:
+        try:
+            body(thing_id)
+        except Exception as error:
+            log.error("flow failed", flow=body.__name__, thing=thing_id[:80], error=type(error).__name__)
+            tell(thing_id, f"internal error ({type(error).__name__}); see the log")
+            raise
+
+    return run

@@ -1,0 +1,194 @@
+"""Masks what names a customer, the same value with the same placeholder throughout a case. Pure."""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import phonenumbers
+from stdnum import iban, luhn
+
+MAX_KNOWN = 50
+"""known values looked at per case"""
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", re.UNICODE)
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ ]?[A-Z0-9]{2,4}){3,8}(?![A-Za-z0-9])", re.IGNORECASE)
+_CARD = re.compile(r"(?<![\w-])[0-9](?:[ -]?[0-9]){12,18}(?![\w-])")
+_PHONE_LIKE = re.compile(r"(?<![\w.])[+(]?[0-9][0-9 ()/.-]{6,20}[0-9](?![\w.])")
+_PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*)_([0-9]+)>")
+_REGIONS = ("GB", "DE", "US")
+
+
+@dataclass
+class Masks:
+    """The placeholders of one case: value → `<KIND_n>`. Holds personal data; never leaves the vault's side."""
+
+    by_value: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    known: list[tuple[re.Pattern[str], str]] = field(default_factory=list)
+    hits: int = 0
+
+    def placeholder(self, kind: str, value: str) -> str:
+        key = _fold(value) if kind in ("NAME", "EMAIL") else re.sub(r"\W", "", value).casefold()
+        if key not in self.by_value:
+            self.counts[kind] = self.counts.get(kind, 0) + 1
+            self.by_value[key] = f"<{kind}_{self.counts[kind]}>"
+        return self.by_value[key]
+
+
+def masks_for(known_values: dict[str, str | list[str]]) -> Masks:
+    """Prepare the masks of a case from what the ticket system knows of the customer.
+
+    Names are masked as a whole and word by word (words of three letters or more), without regard to case or accents.
+    """
+    masks = Masks()
+    values = [(key, value) for key, found in known_values.items() for value in (found if isinstance(found, list) else [found])]
+    for key, value in sorted(values[:MAX_KNOWN], key=lambda item: -len(item[1])):
+        value = value.strip()
+        if len(value) < 2:
+            continue
+        kind = _kind_of(key)
+        placeholder = masks.placeholder(kind, value)
+        masks.known.append((_pattern(value), placeholder))
+        if kind == "NAME":
+            for word in value.split():
+                if len(word.strip(".,")) >= 3:
+                    masks.known.append((_pattern(word.strip(".,")), placeholder))
+    return masks
+
+
+def _kind_of(key: str) -> str:
+    word = key.casefold()
+    for kind, hints in (("EMAIL", ("mail",)), ("PHONE", ("phone", "tel", "mobile", "handy")), ("NAME", ("name", "customer", "kunde"))):
+        if any(hint in word for hint in hints):
+            return kind
+    cleaned = re.sub(r"[^A-Z]+", "_", word.upper()).strip("_")
+    return cleaned[:20] or "VALUE"
+
+
+def _pattern(value: str) -> re.Pattern[str]:
+    """The value in any case, with any spacing, with or without accents."""
+    parts = [re.escape(char) if char.isascii() else f"(?:{re.escape(char)}|{re.escape(_fold(char))})" for char in value]
+    loose = re.sub(r"(?:\\ )+", r"\\s+", "".join(parts))
+    return re.compile(rf"(?<!\w){loose}(?!\w)", re.IGNORECASE)
+
+
+def _fold(text: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char)).casefold()
+
+
+def mask_text(text: str, masks: Masks) -> str:
+    """Replace known values first, then what looks like an e-mail, IBAN, card or phone number."""
+    for pattern, placeholder in masks.known:
+        text = _replace(text, pattern, lambda _value, placeholder=placeholder: placeholder, masks)  # type: ignore[misc]
+    text = _replace(text, _EMAIL, lambda value: masks.placeholder("EMAIL", value), masks)
+    text = _replace(text, _IBAN, lambda value: masks.placeholder("IBAN", value) if iban.is_valid(value) else None, masks)
+    text = _replace(text, _CARD, lambda value: masks.placeholder("CARD", value) if luhn.is_valid(re.sub(r"\D", "", value)) else None, masks)
+    return _replace(text, _PHONE_LIKE, lambda value: masks.placeholder("PHONE", value) if _is_phone(value) else None, masks)
+
+
+def _replace(text: str, pattern: re.Pattern[str], mask: Callable[[str], str | None], masks: Masks) -> str:
+    def one(match: re.Match[str]) -> str:
+        found = mask(match.group())
+        masks.hits += found is not None
+        return match.group() if found is None else found
+
+    return pattern.sub(one, text)
+
+
+def _is_phone(text: str) -> bool:
+    digits = sum(char.isdigit() for char in text)
+    if not 8 <= digits <= 15 or re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}.*|[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{2,4}.*", text):
+        return False
+    regions: tuple[str | None, ...] = (None,) if text.startswith(("+", "00")) else _REGIONS if text.lstrip("(").startswith("0") else ()
+    for region in regions:
+        try:
+            number = phonenumbers.parse("+" + text[2:] if text.startswith("00") else text, region)
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.is_possible_number(number):
+            return True
+    return False
+
+
+def mask_document(document: Any, masks: Masks, *, keep: frozenset[str] = frozenset({"known_values"})) -> Any:
+    """Mask every text of a JSON document, keys excepted. Members named in `keep` are dropped."""
+    if isinstance(document, str):
+        return mask_text(document, masks)
+    if isinstance(document, list):
+        return [mask_document(item, masks, keep=keep) for item in document]
+    if isinstance(document, dict):
+        return {key: mask_document(value, masks, keep=keep) for key, value in document.items() if key not in keep}
+    return document
+
+
+_NEVER_MASKED = ("external_id", "revision", "occurred_at", "source", "verdict")
+
+
+def redact(document: dict[str, Any]) -> tuple[dict[str, Any], Masks]:
+    """The work copy of a received case (JSON of `rubric.schema.Case`) and the masks that made it."""
+    masks = masks_for(document.get("ticket", {}).get("known_values") or {})
+    kept = {key: document[key] for key in _NEVER_MASKED if key in document}
+    masked = mask_document({key: value for key, value in document.items() if key not in _NEVER_MASKED}, masks)
+    masked.pop("snapshot", None)  # holds whole records; only replay has a use for it
+    if isinstance(document.get("rejection"), dict):
+        masked["rejection"].update({key: document["rejection"][key] for key in ("at", "by", "reason") if key in document["rejection"]})
+    for place, message in enumerate(document["ticket"]["messages"]):
+        masked["ticket"]["messages"][place].update({key: message[key] for key in ("at", "role") if key in message})
+    masked["plan"] = redact_plan(document["plan"], masks)
+    return {**kept, **masked}, masks
+
+
+def redact_plan(plan: dict[str, Any], masks: Masks) -> dict[str, Any]:
+    """A plan without personal data. What names parts of the pipeline (leaf, record ids, fields, tools) stays as it is."""
+    masked: dict[str, Any] = mask_document(plan, masks)
+    masked.update({key: plan[key] for key in ("intent_path", "fetch") if key in plan})
+    for place, call in enumerate(plan.get("tool_calls", [])):
+        masked["tool_calls"][place]["name"] = call["name"]
+    return masked
+
+
+_PSEUDONYMS: dict[str, Callable[[int], str]] = {
+    "NAME": lambda n: ("Robin Example", "Kim Sample", "Alex Muster", "Sam Specimen")[(n - 1) % 4],
+    "EMAIL": lambda n: f"person{n}@example.org",
+    "PHONE": lambda n: f"+44 1632 960{n:03d}",
+    "IBAN": lambda n: f"XX00 TEST 0000 {n:04d}",
+    "CARD": lambda n: f"0000 0000 0000 {n:04d}",
+}
+
+
+def pseudonymise(document: Any) -> Any:
+    """Replace placeholders by made-up values, the same placeholder by the same value, so that a text reads as a ticket again."""
+    if isinstance(document, str):
+        return _PLACEHOLDER.sub(lambda found: _PSEUDONYMS.get(found[1], lambda n: f"{found[1].lower()} {n}")(int(found[2][:6])), document)
+    if isinstance(document, list):
+        return [pseudonymise(item) for item in document]
+    if isinstance(document, dict):
+        return {key: pseudonymise(value) for key, value in document.items()}
+    return document
+
+
+def texts(document: Any) -> Iterator[str]:
+    """Every text of a JSON document."""
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, dict):
+        for value in document.values():
+            yield from texts(value)
+    elif isinstance(document, list):
+        for item in document:
+            yield from texts(item)
+
+
+def comment_key(comment: str) -> str:
+    """Hash of a comment without case, accents, spacing and punctuation; equal keys mean equal words."""
+    words = re.sub(r"\W+", " ", _fold(comment)).strip()
+    return hashlib.sha256(words.encode()).hexdigest()[:24]
+
+
+def leaks(text: str) -> list[str]:
+    """Kinds of personal data that a text of ours still holds; anything found stops a publication."""
+    masks = Masks()
+    mask_text(text, masks)
+    return sorted(masks.counts)

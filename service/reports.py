@@ -1,0 +1,246 @@
+"""Reads that join: lists, one item with all that belongs to it, and where a case has got to. Never writes."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+from sqlmodel import Session
+
+from rubric.schema import Hint, Step
+from service.errors import NotFound
+from service.lifecycle import OutcomeState
+from service.store import cases, gate_runs, handoffs, hints, history, outcomes, pulls, reviews
+
+PAGE = 50
+
+
+class HintLine(BaseModel):
+    """One row of the queue."""
+
+    id: str
+    case_id: str
+    case_name: str
+    step: str
+    recipe: str
+    target_id: str
+    state: str
+    summary: str
+    comment: str
+    leaf: str
+    risk: str
+    findings: int
+    """blocking ones"""
+    duplicate_of: str | None
+    created_at: datetime
+
+
+class HintList(BaseModel):
+    rows: list[HintLine]
+    counts: dict[str, int]
+    """hints by state, over all filters"""
+    after: str | None
+    """pass as `after` to get the next page; None: this is the last"""
+
+
+class Move(BaseModel):
+    thing: str
+    state_from: str | None
+    state_to: str
+    by: str
+    why: str
+    at: datetime
+
+
+class HintItem(BaseModel):
+    """Everything the item page shows."""
+
+    id: str
+    state: str
+    version: int
+    content_hash: str
+    current: dict[str, Any]
+    draft: dict[str, Any]
+    edited: bool
+    findings: list[dict[str, Any]]
+    critic: str
+    rubric_version: str
+    base_sha: str | None
+    cost: dict[str, Any]
+    created_at: datetime
+    decided_by: str | None
+    decided_at: datetime | None
+    reason: str | None
+    duplicate_of: str | None
+    case_id: str
+    case_name: str
+    case: dict[str, Any]
+    masked: int
+    side: str
+    undo_until: datetime | None
+    """end of the undo window of a confirmed hint whose work has not started"""
+    handoffs: list[dict[str, Any]]
+    pulls: list[dict[str, Any]]
+    duplicates: list[str]
+    moves: list[Move]
+    before: str | None
+    next: str | None
+    """neighbours among the hints that wait"""
+
+
+class PullItem(BaseModel):
+    """Everything the pull page shows, but the diff."""
+
+    pull: dict[str, Any]
+    hint: dict[str, Any]
+    runs: list[dict[str, Any]]
+    outcomes: list[dict[str, Any]]
+    moves: list[Move]
+
+
+class PullList(BaseModel):
+    rows: list[dict[str, Any]]
+    counts: dict[str, int]
+    after: str | None
+
+
+def hint_list(session: Session, narrow: hints.Filter, after: str | None = None, limit: int = PAGE) -> HintList:
+    """A page of hints, oldest first, from behind the row that `after` names."""
+    rows = hints.page(session, narrow, _place(after), limit + 1)
+    more = rows[limit - 1] if len(rows) > limit else None
+    lines = [_line(session, row) for row in rows[:limit]]
+    return HintList(rows=lines, counts=history.tallies(session, "hints"), after=_mark(more.created_at, more.id) if more else None)
+
+
+def _line(session: Session, row: hints.HintRow) -> HintLine:
+    case = cases.get(session, row.case_id)
+    return HintLine(
+        id=row.id, case_id=row.case_id, case_name=case.name if case else row.case_id, step=row.step, recipe=row.recipe, target_id=row.target_id,
+        state=row.state, summary=row.current["summary"], comment=(case.comment or "")[:300] if case else "", leaf=(case.leaf or "") if case else "",
+        risk=row.current["risk"], findings=sum(1 for finding in row.findings if finding["blocks"]), duplicate_of=row.duplicate_of,
+        created_at=row.created_at,
+    )  # fmt: skip
+
+
+def _mark(at: datetime, thing_id: str) -> str:
+    return f"{at.isoformat()}~{thing_id}"
+
+
+def _place(after: str | None) -> tuple[datetime, str] | None:
+    """Where a page starts; a mark that is none starts at the beginning."""
+    at, _, thing_id = (after or "").partition("~")
+    try:
+        found = datetime.fromisoformat(at)
+    except ValueError:
+        return None
+    return (found, thing_id) if thing_id and found.tzinfo else None
+
+
+def hint_item(session: Session, hint_id: str) -> HintItem:
+    """One hint with its case, decisions, handoffs and pulls. Raises `NotFound`."""
+    row = hints.get(session, hint_id)
+    case = cases.get(session, row.case_id) if row else None
+    if row is None or case is None:
+        raise NotFound(f"there is no hint {hint_id!r}")
+    work = handoffs.of_hint(session, hint_id)
+    waiting = next((one for one in work if one.state == "waiting"), None)
+    made = pulls.of_hint(session, hint_id)
+    around = hints.around(session, row)
+    return HintItem(
+        **row.model_dump(exclude={"target", "step", "recipe", "target_id", "change_hash"}), edited=row.current != row.draft, case_name=case.name,
+        case=case.work or {}, masked=case.masked, side=case.side, undo_until=waiting.due_at if waiting else None,
+        handoffs=[one.model_dump(mode="json") for one in work], pulls=[one.model_dump(mode="json", exclude={"body", "row"}) for one in made],
+        duplicates=[one.id for one in hints.duplicates(session, hint_id)],
+        moves=_moves(session, ("hints", row.id), *(("pulls", one.id) for one in made)),
+        before=around[0], next=around[1],
+    )  # fmt: skip
+
+
+def _moves(session: Session, *things: tuple[str, str]) -> list[Move]:
+    found = [move for thing, thing_id in things for move in history.of(session, thing, thing_id)]
+    return [Move.model_validate(move.model_dump()) for move in sorted(found, key=lambda move: move.seq or 0)]
+
+
+def pull_list(session: Session, state: str = "", after: str | None = None, limit: int = PAGE) -> PullList:
+    """A page of pulls, newest first."""
+    rows = pulls.page(session, state, _place(after), limit + 1)
+    more = rows[limit - 1] if len(rows) > limit else None
+    lines = []
+    for row in rows[:limit]:
+        runs = gate_runs.of_pull(session, row.id)
+        lines.append({**row.model_dump(mode="json", exclude={"body", "row"}), "gate": runs[-1].state.value if runs else None})
+    return PullList(rows=lines, counts=history.tallies(session, "pulls"), after=_mark(more.opened_at, more.id) if more else None)
+
+
+def pull_item(session: Session, pull_id: str) -> PullItem:
+    """One pull with its gate runs and outcomes. Raises `NotFound`."""
+    pull = pulls.get(session, pull_id)
+    hint = hints.get(session, pull.hint_id) if pull else None
+    if pull is None or hint is None:
+        raise NotFound(f"there is no pull {pull_id!r}")
+    runs = gate_runs.of_pull(session, pull_id)
+    return PullItem(
+        pull=pull.model_dump(mode="json"),
+        hint=hint.model_dump(mode="json", include={"id", "step", "recipe", "target_id", "current", "case_id", "decided_by", "decided_at"}),
+        runs=[run.model_dump(mode="json") for run in reversed(runs)],
+        outcomes=[row.model_dump(mode="json") for row in outcomes.of_pull(session, pull_id)],
+        moves=_moves(session, ("pulls", pull_id)),
+    )
+
+
+_OF_CASE = {"id", "source", "target", "name", "revision", "verdict", "state", "outcome", "reason", "received_at", "side"}
+_OF_HINT = {"id", "state", "step", "recipe", "target_id", "reason", "duplicate_of"}
+
+
+def case_story(session: Session, case_id: str) -> dict[str, Any]:
+    """A case and what became of it, for its sender: state of the draft, its hints, pulls and outcome. Raises `NotFound`."""
+    row = cases.newest(session, case_id)
+    if row is None:
+        raise NotFound(f"there is no case {case_id!r}")
+    found = hints.of_case(session, row.id)
+    made = [pull for hint in found for pull in pulls.of_hint(session, hint.duplicate_of or hint.id)]
+    fates = [one.state for one in outcomes.of_case(session, row.id)]
+    return {
+        **row.model_dump(
+            mode="json", include={"id", "source", "target", "name", "revision", "verdict", "state", "outcome", "reason", "received_at", "side"}
+        ),
+        "hints": [hint.model_dump(mode="json", include={"id", "state", "step", "recipe", "target_id", "reason", "duplicate_of"}) for hint in found],
+        "pulls": [pull.model_dump(mode="json", include={"id", "state", "title", "merged_at", "closed_reason"}) for pull in made],
+        "outcome_of_fix": OutcomeState.cured if fates and all(fate is OutcomeState.cured for fate in fates) else fates[-1] if fates else None,
+    }
+
+
+def stations(session: Session) -> dict[str, dict[str, int]]:
+    """How many things are in which state, by table."""
+    return {thing: history.tallies(session, thing) for thing in ("cases", "hints", "handoffs", "gate_runs", "pulls", "outcomes")}
+
+
+def narrow(state: str = "", step: str = "", recipe: str = "", case: str = "") -> hints.Filter:
+    """What a list is narrowed by."""
+    return hints.Filter(state=state, step=step, recipe=recipe, case=case)
+
+
+STEPS = [step.value for step in Step]
+"""for filters"""
+_HINT: dict[str, Any] = Hint.model_json_schema()
+_CHANGES: dict[str, str] = _HINT["properties"]["change"]["discriminator"]["mapping"]
+RECIPES = list(_CHANGES)
+"""for filters"""
+
+
+def change_fields(recipe: str) -> dict[str, dict[str, Any]]:
+    """Fields of a recipe's typed change, each with its JSON schema, for a form; empty for an unknown recipe."""
+    fields: dict[str, dict[str, Any]] = _HINT["$defs"][_CHANGES[recipe].rpartition("/")[2]]["properties"] if recipe in _CHANGES else {}
+    return {name: schema for name, schema in fields.items() if name != "recipe"}
+
+
+def case_words(session: Session, case_id: str) -> dict[str, Any]:
+    """What the page of a case shows beside its story: comment, locale and leaf, all redacted. Raises `NotFound`."""
+    row = cases.newest(session, case_id)
+    if row is None:
+        raise NotFound(f"there is no case {case_id!r}")
+    return {"comment": row.comment or "", "leaf": row.leaf or "", "locale": ((row.work or {}).get("ticket") or {}).get("locale", "en")}
+
+
+def decisions(session: Session, hint_id: str) -> list[dict[str, Any]]:
+    """What people decided on a hint, oldest first."""
+    return [review.model_dump(mode="json", exclude={"text"}) for review in reviews.of_hint(session, hint_id)]

@@ -1,0 +1,135 @@
+"""Drafts hints for one rejection: reads what is known, asks the critic, leaves linted hints or an abstention."""
+
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from connectors.ports import PortError, Ports
+from rubric.catalogue import Catalogue
+from rubric.drafting import Abstained, Brief, Drafted, Neighbour, Precedent
+from rubric.lint import lint
+from rubric.schema import Hint, Outcome, Verdict
+from service.db import Database
+from service.lifecycle import DraftState, ReviewState
+from service.store import cases, examples, hints, history
+from service.targets import Target, host_of, look
+
+MAX_ATTEMPTS = 5
+"""A case that takes its worker down this often is set aside."""
+PRECEDENTS, NEIGHBOURS, IN_PLAY = 2000, 60, 300
+
+
+@dataclass(frozen=True)
+class _Answer:
+    drafted: list[tuple[Hint, list[dict[str, object]]]]
+    abstained: Abstained | None
+    target: Target
+    cost: dict[str, object]
+
+
+def draft(db: Database, ports: Ports, catalogue: Catalogue, case_id: str) -> None:
+    """Draft hints for a queued, redacted case. Safe to repeat: a case that has its answer is left alone."""
+    brief_parts = _read(db, case_id)
+    if brief_parts is None:
+        return
+    row, neighbours = brief_parts
+    try:
+        answer = _ask(ports, catalogue, row, neighbours)
+    except PortError as error:
+        with db.begin() as session:
+            case = cases.get(session, case_id)
+            if case and case.state is DraftState.queued:
+                history.move(session, case, DraftState.failed, by="critic", why=str(error), reason=error.code)
+        return
+    _write(db, ports, catalogue, row, answer)
+
+
+@dataclass(frozen=True)
+class _Around:
+    rejected: list[Neighbour]
+    accepted: list[Neighbour]
+    precedents: list[Precedent]
+    open_hints: list[tuple[str, Hint]]
+
+
+def _read(db: Database, case_id: str) -> tuple[cases.CaseRow, _Around] | None:
+    with db.begin() as session:
+        row = cases.get(session, case_id)
+        if row is None or row.state is not DraftState.queued or row.work is None:
+            return None
+        row.attempts += 1
+        if row.attempts > MAX_ATTEMPTS:
+            history.move(session, row, DraftState.failed, by="critic", why=f"tried {MAX_ATTEMPTS} times", reason="crashed_repeatedly")
+            return None
+    with db.read() as session:
+        return row, _around(session, row)
+
+
+def _around(session: Session, row: cases.CaseRow) -> _Around:
+    rejected = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.rejected, NEIGHBOURS)]
+    accepted = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.accepted, NEIGHBOURS)]
+    known = [
+        Precedent(
+            case_id=one.case_id, comment=one.comment, leaf=one.leaf, step=one.step, recipe=one.recipe, target=one.target_id, hint_id=one.hint_id
+        )
+        for one in examples.usable(session, row.target, PRECEDENTS)
+        if one.case_id != row.id
+    ]
+    return _Around(rejected, accepted, known, [(hint.id, hint.hint) for hint in hints.in_play(session, row.target, IN_PLAY)])
+
+
+def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around) -> _Answer:
+    host = host_of(ports.hosts, row.target)
+    target = look(host, host.head())
+    brief = Brief(
+        case_id=row.id,
+        case=row.case,
+        inventory=target.inventory,
+        precedents=around.precedents,
+        rejected=around.rejected,
+        accepted=around.accepted,
+        open_hints=[hint for _, hint in around.open_hints],
+    )
+    reply: Drafted | Abstained
+    if _leaf_is_gone(brief):
+        reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {brief.case.plan.leaf!r} any more")
+    else:
+        reply = ports.critic.draft(brief)
+    if isinstance(reply, Drafted) and not reply.hints:
+        reply = Abstained(outcome=Outcome.unclear_ask_back, reason="the critic named no change", cost=reply.cost)
+    if isinstance(reply, Abstained):
+        return _Answer([], reply, target, reply.cost.model_dump())
+    return _Answer([_linted(hint, brief, target, catalogue, around.open_hints) for hint in reply.hints], None, target, reply.cost.model_dump())
+
+
+def _leaf_is_gone(brief: Brief) -> bool:
+    leaves = {"/".join(entry.parts) for entry in brief.inventory.entries.values() if entry.step == "intent"}
+    return bool(leaves) and brief.case.plan.leaf not in leaves
+
+
+def _linted(hint: Hint, brief: Brief, target: Target, catalogue: Catalogue, twins: list[tuple[str, Hint]]) -> tuple[Hint, list[dict[str, object]]]:
+    findings = lint(hint, brief.case, target.inventory, catalogue, twins)
+    return hint, [finding.model_dump() for finding in findings]
+
+
+def _write(db: Database, ports: Ports, catalogue: Catalogue, row: cases.CaseRow, answer: _Answer) -> None:
+    with db.begin() as session:
+        case = cases.get(session, row.id)
+        if case is None or case.state is not DraftState.queued:
+            return  # revised or answered meanwhile
+        if answer.abstained:
+            history.move(
+                session, case, DraftState.abstained, by=ports.critic.name, why=answer.abstained.reason,
+                outcome=answer.abstained.outcome, reason=answer.abstained.reason,
+            )  # fmt: skip
+            return
+        history.move(session, case, DraftState.drafted, by=ports.critic.name, why=f"{len(answer.drafted)} hint(s)")
+        for number, (hint, findings) in enumerate(answer.drafted, start=1):
+            text = hint.model_dump(mode="json", by_alias=True)
+            row_of_hint = hints.HintRow(
+                id=f"h{row.id[1:]}-{number}", case_id=row.id, target=row.target, step=hint.step, recipe=hint.recipe, target_id=hint.target,
+                state=ReviewState.awaiting, draft=text, current=text, content_hash=hints.content_hash(text), change_hash=hints.change_hash(text),
+                findings=findings, base_sha=answer.target.sha, critic=ports.critic.name, rubric_version=catalogue.version, cost=answer.cost,
+                created_at=db.now(),
+            )  # fmt: skip
+            history.begin(session, row_of_hint, by=ports.critic.name)

@@ -1,0 +1,145 @@
+"""What becomes of a pull: a person merges or closes it, and the ticket is tried again on what was merged."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+from connectors.ports import LandingHost, PortError, Ports, ReplayAnswer
+from rubric.expectations import judge
+from rubric.schema import Hint, Plan
+from service.db import Database
+from service.errors import IllegalMove, NotFound, Unprocessable
+from service.lifecycle import GateState, OutcomeState, PullState
+from service.redaction import redact, redact_plan
+from service.scratch import scratch
+from service.store import gate_runs, hints, history, originals, outcomes, pulls
+from service.targets import host_of, look
+
+ROUNDS = 3
+"""rebuilds on a base that keeps moving before a person is asked again"""
+
+
+def ask_to_merge(db: Database, pull_id: str, *, by: str) -> pulls.Pull:
+    """A person's yes: the pull lands as soon as the gate has passed on the newest base."""
+    with db.begin() as session:
+        pull = _get(session, pull_id)
+        if pull.state in (PullState.landing, PullState.merged):
+            return pull
+        if pull.state is not PullState.ready:
+            raise IllegalMove(f"pull {pull_id} is {pull.state}; only a ready one can be merged", state=str(pull.state))
+        history.move(session, pull, PullState.landing, by=by, why="asked to merge", asked_by=by, closed_reason=None)
+        return pull
+
+
+def close(db: Database, pull_id: str, *, by: str, reason: str) -> pulls.Pull:
+    """A person's no. It is remembered, and the pull is not opened again."""
+    if not reason.strip():
+        raise Unprocessable("closing needs a reason; the critic learns from it")
+    with db.begin() as session:
+        pull = _get(session, pull_id)
+        history.move(session, pull, PullState.closed, by=by, why=reason, closed_reason=reason[:500])
+        return pull
+
+
+def land(db: Database, ports: Ports, pull_id: str) -> Literal["landed", "behind", "stopped"]:
+    """Land a pull that a person asked for, if its gate passed on exactly this head and the newest base."""
+    with db.read() as session:
+        pull = pulls.get(session, pull_id)
+        if pull is None or pull.state is not PullState.landing:
+            return "stopped"
+        run = next((run for run in reversed(gate_runs.of_pull(session, pull_id)) if _is_of(run, pull)), None)
+    host = host_of(ports.hosts, pull.target)
+    if run is None:
+        return "behind"
+    if run.state is not GateState.passed:
+        _back(db, pull_id, f"the gate says {run.state} on the newest base")
+        return "stopped"
+    if not hasattr(host, "land"):
+        _back(db, pull_id, f"{host.name} is merged where it lives, not here")
+        return "stopped"
+    try:
+        sha = cast(LandingHost, host).land(pull.head_sha, pull.base_sha)
+    except PortError as error:
+        if error.code == "base_moved":
+            return "behind"
+        raise
+    with db.begin() as session:
+        merged = _get(session, pull_id)
+        if merged.state is PullState.landing:
+            history.move(session, merged, PullState.merged, by=merged.asked_by or "landing", merged_sha=sha, merged_at=db.now())
+            _watch(session, db, merged)
+    return "landed"
+
+
+def _is_of(run: gate_runs.GateRun, pull: pulls.Pull) -> bool:
+    return run.head_sha == pull.head_sha and run.base_sha == pull.base_sha and run.state is not GateState.running
+
+
+def _back(db: Database, pull_id: str, why: str) -> None:
+    with db.begin() as session:
+        pull = _get(session, pull_id)
+        if pull.state is PullState.landing:
+            history.move(session, pull, PullState.ready, by="landing", why=why, closed_reason=why)
+
+
+def give_up_landing(db: Database, pull_id: str, why: str) -> None:
+    """Hand the pull back to the person who asked, with the reason."""
+    _back(db, pull_id, why)
+
+
+def _watch(session: Any, db: Database, pull: pulls.Pull) -> None:
+    first = hints.get(session, pull.hint_id)
+    for hint in [first, *hints.duplicates(session, pull.hint_id)]:
+        if hint is not None:
+            row = outcomes.OutcomeRow(
+                id=f"o{pull.id[1:]}-{hint.case_id}", pull_id=pull.id, case_id=hint.case_id, hint_id=hint.id, target=pull.target,
+                state=OutcomeState.watching, since=db.now(),
+            )  # fmt: skip
+            history.begin(session, row, by="outcome", why=f"merged with {pull.id}")
+
+
+def recheck_after(db: Database, ports: Ports, pull_id: str) -> None:
+    """Recheck the target of a pull that was merged."""
+    with db.read() as session:
+        pull = pulls.get(session, pull_id)
+    if pull and pull.state is PullState.merged:
+        recheck(db, ports, pull.target)
+
+
+def recheck(db: Database, ports: Ports, target_name: str) -> None:
+    """Send the tickets of every merged pull of a target through the pipeline as it stands now."""
+    with db.read() as session:
+        watched = outcomes.of_target(session, target_name)
+        wanted = {row.case_id: hint.hint for row in watched if (hint := hints.get(session, row.hint_id))}
+        inputs = originals.bodies(session, list(wanted))
+    tickets = {case_id: originals.ticket_of(body) for case_id, body in inputs.items()}
+    if not inputs:
+        return
+    host = host_of(ports.hosts, target_name)
+    target = look(host, host.head())
+    if target.manifest.replay is None:
+        return
+    with scratch(ports.workdir, f"recheck-{target_name}-{target.sha[:12]}") as tree:
+        host.export(target.sha, tree)
+        answers = {answer.case_id: answer for answer in ports.evals.replay(target.manifest.replay, tree, tickets)}
+    with db.begin() as session:
+        for row in outcomes.of_target(session, target_name):
+            if row.case_id in wanted and row.case_id in inputs:
+                state = _state_of(row.case_id, wanted[row.case_id], inputs[row.case_id], answers)
+                history.move(session, row, state, by="outcome", why=f"at {target.sha[:12]}", since=db.now())
+
+
+def _state_of(case_id: str, hint: Hint, original: dict[str, Any], answers: Mapping[str, ReplayAnswer]) -> OutcomeState:
+    answer = answers.get(case_id)
+    if answer is None or answer.plan is None:
+        return OutcomeState.inconclusive
+    masks = redact(original)[1]
+    before = Plan.model_validate(redact_plan(original["plan"], masks))
+    after = Plan.model_validate(redact_plan(answer.plan, masks))
+    return OutcomeState.recurred if judge(hint.must, hint.must_not, before, after) else OutcomeState.cured
+
+
+def _get(session: Any, pull_id: str) -> pulls.Pull:
+    pull = pulls.get(session, pull_id)
+    if pull is None:
+        raise NotFound(f"there is no pull {pull_id!r}")
+    return pull

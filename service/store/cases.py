@@ -1,0 +1,138 @@
+"""Cases as every room but intake sees them: redacted, with where their draft stands."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, UniqueConstraint, insert, or_, update
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from rubric.schema import Case, Verdict
+from service.db import Json, words
+from service.lifecycle import DraftState
+
+
+class CaseRow(SQLModel, table=True):
+    """One revision of one case. Facts never change; `state` is that of its draft."""
+
+    __tablename__ = "cases"
+    __table_args__ = (
+        UniqueConstraint("source", "name", "revision"),
+        UniqueConstraint("source", "delivery_id"),
+        Index("ix_cases_due", "state", "swept_at"),
+        Index("ix_cases_leaf", "target", "verdict", "leaf"),
+        Index("ix_cases_comment_key", "target", "comment_key"),
+    )
+
+    id: str = Field(primary_key=True)
+    source: str
+    target: str
+    name: str
+    """external id, or the content hash where the sender has none"""
+    revision: int
+    content_hash: str
+    delivery_id: str | None = None
+    verdict: Verdict = Field(sa_type=words(Verdict))
+    side: str
+    """scratch, dev or held_out; fixed here and never again"""
+    state: DraftState = Field(sa_type=words(DraftState))
+    received_at: datetime
+    swept_at: datetime | None = None
+    """when the sweep enqueued its flow"""
+    redacted_at: datetime | None = None
+    work: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    """the redacted case, as JSON of `rubric.schema.Case`"""
+    masked: int = 0
+    """how many values the redactor replaced"""
+    leaf: str | None = None
+    comment: str | None = None
+    comment_key: str | None = None
+    """hash of the normalised comment; equal keys mean equal text"""
+    outcome: str | None = None
+    """why the critic abstained: an outcome of the rubric"""
+    reason: str | None = None
+    """the critic's sentence for an abstention, or the class of a failure"""
+    attempts: int = 0
+
+    @property
+    def case(self) -> Case:
+        """The redacted case. Only after redaction."""
+        return Case.model_validate(self.work)
+
+
+def known(session: Session, source: str, names: Iterable[str], deliveries: Iterable[str]) -> list[CaseRow]:
+    """Rows of a source that share a name or a delivery id with any of the given."""
+    query = select(CaseRow).where(CaseRow.source == source, or_(col(CaseRow.name).in_(list(names)), col(CaseRow.delivery_id).in_(list(deliveries))))
+    return list(session.exec(query))
+
+
+def add_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert validated rows at once, without an ORM object each."""
+    session.connection().execute(insert(CaseRow), list(rows))
+
+
+def get(session: Session, case_id: str) -> CaseRow | None:
+    return session.get(CaseRow, case_id)
+
+
+def newest(session: Session, case_id: str) -> CaseRow | None:
+    """The row of an id, or the highest revision of a case named by its external id."""
+    row = session.get(CaseRow, case_id)
+    if row is None:
+        row = session.exec(select(CaseRow).where(CaseRow.name == case_id).order_by(col(CaseRow.revision).desc()).limit(1)).first()
+    return row
+
+
+def older_revisions(session: Session, row: CaseRow) -> list[CaseRow]:
+    query = select(CaseRow).where(CaseRow.source == row.source, CaseRow.name == row.name, CaseRow.revision < row.revision)
+    return list(session.exec(query))
+
+
+def due(session: Session, limit: int) -> list[tuple[str, DraftState, int]]:
+    """Cases that nobody has taken up since they came in: (id, state, attempts), oldest first."""
+    query = (
+        select(CaseRow.id, CaseRow.state, CaseRow.attempts)
+        .where(col(CaseRow.swept_at).is_(None), or_(col(CaseRow.state) == DraftState.queued, col(CaseRow.redacted_at).is_(None)))
+        .order_by(col(CaseRow.received_at), col(CaseRow.id))
+        .limit(limit)
+    )
+    return [(case_id, DraftState(state), attempts) for case_id, state, attempts in session.exec(query)]
+
+
+def mark_swept(session: Session, case_ids: Sequence[str], at: datetime | None) -> None:
+    session.connection().execute(update(CaseRow).where(col(CaseRow.id).in_(list(case_ids))).values(swept_at=at))
+
+
+def stuck(session: Session, before: datetime, limit: int) -> list[CaseRow]:
+    """Cases taken up before a time and still without an answer."""
+    query = (
+        select(CaseRow)
+        .where(col(CaseRow.swept_at) < before, or_(col(CaseRow.state) == DraftState.queued, col(CaseRow.redacted_at).is_(None)))
+        .where(CaseRow.state != DraftState.stale)
+        .limit(limit)
+    )
+    return list(session.exec(query))
+
+
+def neighbours(session: Session, row: CaseRow, verdict: Verdict, limit: int) -> list[CaseRow]:
+    """Redacted cases of the same target and verdict: same leaf first, then same parent, newest first."""
+    parent = (row.leaf or "").split("/")[0]
+    found: dict[str, CaseRow] = {}
+    for condition in (CaseRow.leaf == row.leaf, col(CaseRow.leaf).startswith(parent + "/", autoescape=True), col(CaseRow.leaf).is_not(None)):
+        query = (
+            select(CaseRow)
+            .where(CaseRow.target == row.target, CaseRow.verdict == verdict, CaseRow.state != DraftState.stale)
+            .where(col(CaseRow.redacted_at).is_not(None), CaseRow.id != row.id, condition)
+            .order_by(col(CaseRow.received_at).desc(), col(CaseRow.id))
+            .limit(limit)
+        )
+        for neighbour in session.exec(query):
+            found.setdefault(neighbour.id, neighbour)
+        if len(found) >= limit:
+            break
+    return list(found.values())[:limit]
+
+
+def undrafted(session: Session, target: str) -> int:
+    """How many cases of a target are not redacted yet."""
+    return len(session.exec(select(CaseRow.id).where(CaseRow.target == target, col(CaseRow.redacted_at).is_(None)).limit(1000)).all())

@@ -1,0 +1,33 @@
+"""Runs of the step evals: one per head and base commit of a pull."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from service.db import Json, words
+from service.lifecycle import GateState
+
+
+class GateRun(SQLModel, table=True):
+    __tablename__ = "gate_runs"
+    __table_args__ = (UniqueConstraint("pull_id", "base_sha", "head_sha"),)
+
+    id: str = Field(primary_key=True)
+    pull_id: str = Field(foreign_key="pulls.id", ondelete="CASCADE", index=True)
+    base_sha: str
+    head_sha: str
+    state: GateState = Field(sa_type=words(GateState))
+    report: dict[str, Any] = Field(default={}, sa_type=Json)
+    """suites, cure case, controls and reasons"""
+    started_at: datetime
+    finished_at: datetime | None = None
+
+
+def get(session: Session, run_id: str) -> GateRun | None:
+    return session.get(GateRun, run_id)
+
+
+def of_pull(session: Session, pull_id: str) -> list[GateRun]:
+    return list(session.exec(select(GateRun).where(GateRun.pull_id == pull_id).order_by(col(GateRun.started_at))))

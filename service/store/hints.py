@@ -1,0 +1,138 @@
+"""Hints, drafted and as people left them, with the state of their review."""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import Index
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from rubric.schema import Hint
+from service.db import Json, words
+from service.lifecycle import ReviewState
+
+
+class HintRow(SQLModel, table=True):
+    """One hint for one case. `draft` never changes; `current` is what a person made of it."""
+
+    __tablename__ = "hints"
+    __table_args__ = (
+        Index("ix_hints_state", "state", "created_at", "id"),
+        Index("ix_hints_case", "case_id"),
+        Index("ix_hints_change", "target", "change_hash"),
+    )
+
+    id: str = Field(primary_key=True)
+    case_id: str = Field(foreign_key="cases.id", ondelete="CASCADE")
+    target: str
+    step: str
+    recipe: str
+    target_id: str
+    """inventory id that the hint names"""
+    state: ReviewState = Field(sa_type=words(ReviewState))
+    version: int = 1
+    """counts the edits; a decision names the version that its maker saw"""
+    draft: dict[str, Any] = Field(sa_type=Json)
+    current: dict[str, Any] = Field(sa_type=Json)
+    content_hash: str
+    """of `current`; what a decision binds to"""
+    change_hash: str
+    """of the change alone; equal means the same edit"""
+    findings: list[dict[str, Any]] = Field(default=[], sa_type=Json)
+    base_sha: str | None = None
+    """commit of the target that the critic looked at"""
+    critic: str
+    rubric_version: str
+    cost: dict[str, Any] = Field(default={}, sa_type=Json)
+    created_at: datetime
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    reason: str | None = None
+    duplicate_of: str | None = None
+
+    @property
+    def hint(self) -> Hint:
+        return Hint.model_validate(self.current)
+
+
+class Filter(BaseModel):
+    """What a list of hints can be narrowed by; empty fields do not narrow."""
+
+    state: str = ""
+    step: str = ""
+    recipe: str = ""
+    case: str = ""
+
+
+def get(session: Session, hint_id: str) -> HintRow | None:
+    return session.get(HintRow, hint_id)
+
+
+def of_case(session: Session, case_id: str) -> list[HintRow]:
+    return list(session.exec(select(HintRow).where(HintRow.case_id == case_id).order_by(col(HintRow.id))))
+
+
+def page(session: Session, narrow: Filter, after: tuple[datetime, str] | None, limit: int) -> list[HintRow]:
+    """Oldest first, from just behind a row (created_at, id)."""
+    query = select(HintRow)
+    for column, wanted in (
+        (HintRow.state, narrow.state),
+        (HintRow.step, narrow.step),
+        (HintRow.recipe, narrow.recipe),
+        (HintRow.case_id, narrow.case),
+    ):
+        if wanted:
+            query = query.where(column == wanted)
+    if after:
+        at, hint_id = after
+        query = query.where((col(HintRow.created_at) > at) | ((col(HintRow.created_at) == at) & (col(HintRow.id) > hint_id)))
+    return list(session.exec(query.order_by(col(HintRow.created_at), col(HintRow.id)).limit(limit)))
+
+
+def twins(session: Session, target: str, change_hash: str, but: str) -> list[HintRow]:
+    """Other hints of a target with the very same change that are still in play or were dismissed."""
+    query = select(HintRow).where(HintRow.target == target, HintRow.change_hash == change_hash, HintRow.id != but)
+    return list(session.exec(query.where(HintRow.state != ReviewState.stale).order_by(col(HintRow.created_at)).limit(20)))
+
+
+def in_play(session: Session, target: str, limit: int) -> list[HintRow]:
+    """Hints of a target that wait or were confirmed, newest first."""
+    states = [ReviewState.awaiting, ReviewState.confirmed, ReviewState.snoozed, ReviewState.asked]
+    query = select(HintRow).where(HintRow.target == target, col(HintRow.state).in_(states)).order_by(col(HintRow.created_at).desc())
+    return list(session.exec(query.limit(limit)))
+
+
+def content_hash(text: dict[str, Any]) -> str:
+    """Names the exact text of a hint; what a decision binds to."""
+    return hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()
+
+
+def change_hash(text: dict[str, Any]) -> str:
+    """Names the edit alone: equal for two hints that ask for the same change, whatever case led to them."""
+    edit = {key: value for key, value in text["change"].items() if key not in ARGUMENTS}
+    return hashlib.sha256(json.dumps(edit, sort_keys=True).encode()).hexdigest()[:32]
+
+
+ARGUMENTS = frozenset({"cases", "look_alikes", "scores", "flips", "example", "cells"})
+"""Fields of a change that argue for it and edit nothing."""
+
+
+def count_duplicates(session: Session, hint_id: str) -> int:
+    """How many hints a person marked as duplicates of this one."""
+    return len(session.exec(select(HintRow.id).where(HintRow.duplicate_of == hint_id)).all())
+
+
+def duplicates(session: Session, hint_id: str) -> list[HintRow]:
+    return list(session.exec(select(HintRow).where(HintRow.duplicate_of == hint_id).order_by(col(HintRow.id))))
+
+
+def around(session: Session, row: HintRow) -> tuple[str | None, str | None]:
+    """Ids of the waiting hints just before and just after one, in queue order."""
+    waiting = select(HintRow.id).where(HintRow.state == ReviewState.awaiting)
+    earlier = (col(HintRow.created_at) < row.created_at) | ((col(HintRow.created_at) == row.created_at) & (col(HintRow.id) < row.id))
+    later = (col(HintRow.created_at) > row.created_at) | ((col(HintRow.created_at) == row.created_at) & (col(HintRow.id) > row.id))
+    before = session.exec(waiting.where(earlier).order_by(col(HintRow.created_at).desc(), col(HintRow.id).desc()).limit(1)).first()
+    after = session.exec(waiting.where(later).order_by(col(HintRow.created_at), col(HintRow.id)).limit(1)).first()
+    return before, after

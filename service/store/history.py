@@ -1,0 +1,118 @@
+"""Every move of every thing: the only code that changes a state, and the row that says who, when and why."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, func, update
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from service.errors import IllegalMove
+from service.lifecycle import FOLLOWS, State, may_move
+
+
+class History(SQLModel, table=True):
+    """One move. Rows are only ever added."""
+
+    __tablename__ = "history"
+    __table_args__ = (Index("ix_history_thing", "thing", "thing_id", "seq"),)
+
+    seq: int | None = Field(default=None, primary_key=True)
+    thing: str
+    """table of the thing that moved"""
+    thing_id: str
+    state_from: str | None = None
+    state_to: str
+    by: str
+    """person, `sweep`, `critic` … whoever caused it"""
+    why: str = ""
+    at: datetime
+
+
+class Tally(SQLModel, table=True):
+    """How many things are in a state, kept with every move: counting rows per page would grow with the store."""
+
+    __tablename__ = "tallies"
+
+    thing: str = Field(primary_key=True)
+    state: str = Field(primary_key=True)
+    number: int = 0
+
+
+def begin(session: Session, thing: SQLModel, *, by: str, why: str = "", delay: float = 0) -> None:
+    """Add a new thing in its first state, write its first history row and enqueue what follows."""
+    session.add(thing)
+    session.flush()
+    _record(session, thing, None, thing.state, by, why, delay)  # type: ignore[attr-defined]
+
+
+def move(session: Session, thing: Any, to: State, *, by: str, why: str = "", delay: float = 0, **changes: Any) -> bool:
+    """Bring a thing into another state, with `changes` to its other columns in the same guarded update.
+
+    Returns False when it was there already. Raises `IllegalMove` when the move is not on the list or another
+    process moved the thing first. What follows is enqueued in the same transaction.
+    """
+    table, start = type(thing), thing.state
+    if start is to:
+        return False
+    if not may_move(start, to):
+        raise IllegalMove(f"{table.__tablename__} {thing.id} cannot go from {start} to {to}", state=str(start))
+    guarded = update(table).where(table.id == thing.id, table.state == start).values(state=to, **changes)
+    if session.connection().execute(guarded).rowcount != 1:
+        session.refresh(thing)
+        raise IllegalMove(f"{table.__tablename__} {thing.id} is {thing.state} by now", state=str(thing.state))
+    session.refresh(thing)
+    _record(session, thing, start, to, by, why, delay)
+    return True
+
+
+def _record(session: Session, thing: Any, start: State | None, to: State, by: str, why: str, delay: float) -> None:
+    table = str(type(thing).__tablename__)
+    row = History(thing=table, thing_id=thing.id, state_from=start, state_to=to, by=by, why=why[:500], at=session.info["now"]())
+    session.add(row)
+    session.flush()
+    count(session, table, to, 1)
+    if start is not None:
+        count(session, table, start, -1)
+    flow = FOLLOWS.get((table, to))
+    if flow:
+        enqueue(session, flow, thing.id, f"{row.seq}", delay)
+
+
+def count(session: Session, thing: str, state: str, change: int) -> None:
+    """Keep the tally of a state."""
+    guarded = update(Tally).where(col(Tally.thing) == thing, col(Tally.state) == state).values(number=col(Tally.number) + change)
+    if session.connection().execute(guarded).rowcount == 0:
+        insert = postgres_insert if session.connection().dialect.name == "postgresql" else sqlite_insert
+        row = insert(Tally).values(thing=thing, state=state, number=change)
+        total = {"number": col(Tally.number) + change}
+        session.connection().execute(row.on_conflict_do_update(index_elements=["thing", "state"], set_=total))
+
+
+def tallies(session: Session, thing: str) -> dict[str, int]:
+    """state → how many things of a table are in it"""
+    return {row.state: row.number for row in session.exec(select(Tally).where(Tally.thing == thing))}
+
+
+def enqueue(session: Session, flow: str, thing_id: str, turn: str, delay: float = 0) -> None:
+    """Enqueue a flow for a thing in the caller's transaction. The same turn twice is one flow."""
+    hand_over = session.info.get("enqueue")
+    if hand_over is not None:
+        hand_over(session, flow, f"{flow}:{thing_id}:{turn}", thing_id, delay)
+
+
+def of(session: Session, thing: str, thing_id: str) -> list[History]:
+    """The moves of one thing, oldest first."""
+    return list(session.exec(select(History).where(History.thing == thing, History.thing_id == thing_id).order_by(col(History.seq))))
+
+
+def last_move(session: Session, thing: str, thing_id: str) -> History | None:
+    query = select(History).where(History.thing == thing, History.thing_id == thing_id).order_by(col(History.seq).desc()).limit(1)
+    return session.exec(query).first()
+
+
+def standing(session: Session, table: Any, state: State, before: datetime, limit: int = 200) -> list[Any]:
+    """Things that have been in a state since before a time."""
+    last = select(func.max(History.at)).where(History.thing == table.__tablename__, History.thing_id == table.id).scalar_subquery()
+    return list(session.exec(select(table).where(table.state == state, last < before).limit(limit)))

@@ -1,0 +1,61 @@
+"""What a target is at one commit: its manifest and everything a hint may name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from connectors.ports import CodeHost, PortError
+from rubric.manifest import Manifest, inventory_files, read_inventory, read_manifest
+from rubric.schema import Inventory
+from rubric.strict import Unreadable
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target at one commit."""
+
+    name: str
+    sha: str
+    manifest: Manifest
+    inventory: Inventory
+
+
+def host_of(hosts: Mapping[str, CodeHost], name: str) -> CodeHost:
+    """The host of a target. Raises `PortError("target_unknown")`."""
+    if name not in hosts:
+        raise PortError("target_unknown", f"no target {name!r} is configured; set it in TRIAGE_TARGETS")
+    return hosts[name]
+
+
+@lru_cache(maxsize=16)
+def _look(host: Any, sha: str) -> Target:
+    """Kept for the next caller: a commit never changes. Keyed by the host object, so two targets never mix."""
+    return _read(host, sha)
+
+
+def look(host: CodeHost, sha: str) -> Target:
+    """Manifest and inventory of a target at one commit.
+
+    Raises `PortError` with code `no_manifest`, `manifest_invalid` or `config_unreadable`, naming file and place.
+    """
+    keyed: Any = host
+    return _look(keyed, sha)
+
+
+def _read(host: CodeHost, sha: str) -> Target:
+    raw = host.read(sha, "triage.yaml")
+    if raw is None:
+        raise PortError("no_manifest", f"target {host.name} has no triage.yaml at {sha[:12]}; see docs/manifest.md for how to write one")
+    try:
+        manifest = read_manifest(raw.decode("utf-8", errors="replace"))
+    except Unreadable as error:
+        raise PortError("manifest_invalid", f"target {host.name} at {sha[:12]}: {error}") from None
+    files = {}
+    for path in inventory_files(manifest, host.paths(sha)):
+        files[path] = (host.read(sha, path) or b"").decode("utf-8", errors="replace")
+    try:
+        inventory = read_inventory(manifest, files)
+    except Unreadable as error:
+        raise PortError("config_unreadable", f"target {host.name} at {sha[:12]}: {error}") from None
+    return Target(name=host.name, sha=sha, manifest=manifest, inventory=inventory)

@@ -1,0 +1,96 @@
+"""What the clock fires, and when. APScheduler keeps time; every effect is a level-triggered look at the database."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from service.db import UNREACHABLE, Database
+from service.engine import Engine, things_of
+from service.lifecycle import FOLLOWS, DraftState
+from service.stages import intake
+from service.store import cases, handoffs, history, pulls
+
+log = structlog.get_logger(__name__)
+SWEEP_SECONDS, RESCUE_SECONDS, RECONCILE_SECONDS = 1, 10, 30
+PATIENCE = timedelta(seconds=60)
+"""how long a due thing may stand still before its flow is looked for"""
+KEEP_FLOWS = timedelta(days=7)
+FLOW_OF_TABLE = {"handoffs": handoffs.Handoff, "pulls": pulls.Pull}
+
+
+class Clock:
+    """The beat of one process."""
+
+    def __init__(self, db: Database, engine: Engine):
+        self._db = db
+        self._engine = engine
+        self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 30})
+        for name, work, seconds in (
+            ("sweep", self._sweep, SWEEP_SECONDS),
+            ("rescue", self._rescue, RESCUE_SECONDS),
+            ("reconcile", self._reconcile, RECONCILE_SECONDS),
+        ):
+            self._scheduler.add_job(_quiet(name, work), "interval", seconds=seconds, id=name)
+        self._scheduler.add_job(_quiet("prune", self._prune), "cron", hour=3, minute=17, id="prune")
+
+    def start(self) -> None:
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        self._scheduler.shutdown(wait=True)
+
+    def nudge(self) -> None:
+        """Sweep now instead of at the next beat."""
+        if self._scheduler.running:
+            self._scheduler.modify_job("sweep", next_run_time=datetime.now(UTC))
+
+    def _sweep(self) -> None:
+        while intake.sweep(self._db) == 500:
+            pass
+
+    def _rescue(self) -> None:
+        rescued = self._engine.rescue()
+        if rescued:
+            log.warning("took over the flows of a dead process", flows=rescued)
+
+    def _reconcile(self) -> None:
+        reconcile(self._db, self._engine)
+
+    def _prune(self) -> None:
+        while self._engine.prune(self._db.now() - KEEP_FLOWS):
+            pass
+
+
+def reconcile(db: Database, engine: Engine) -> int:
+    """Enqueue again what is due and has no living flow: a lost flow costs a delay, never a thing. Returns how many."""
+    before = db.now() - PATIENCE
+    living = things_of(engine.active(tuple(f"{flow}:" for flow in {"draft", "mask", *FOLLOWS.values()})))
+    again = 0
+    with db.begin() as session:
+        for row in cases.stuck(session, before, 500):
+            flow = "draft" if row.state is DraftState.queued else "mask"
+            if ("draft", row.id) not in living and ("mask", row.id) not in living:
+                history.enqueue(session, flow, row.id, f"again-{int(db.now().timestamp())}")
+                again += 1
+        for (table, state), flow in FOLLOWS.items():
+            for thing in history.standing(session, FLOW_OF_TABLE[table], state, before) if flow != "learn" else []:
+                if (flow, thing.id) not in living:
+                    history.enqueue(session, flow, thing.id, f"again-{int(db.now().timestamp())}")
+                    again += 1
+    return again
+
+
+def _quiet(name: str, work: Callable[[], None]) -> Callable[[], None]:
+    """A beat that fails is logged; the next one comes anyway."""
+
+    def run() -> None:
+        try:
+            work()
+        except UNREACHABLE as error:
+            log.warning("tick could not reach the database", tick=name, error=type(error).__name__)
+        except Exception:
+            log.exception("tick failed", tick=name)
+
+    return run

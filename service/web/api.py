@@ -1,0 +1,157 @@
+"""JSON for programs: cases, hints and their decisions, pulls, and whether the process is well."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from service import reports
+from service.errors import Unprocessable
+from service.stages import gate, outcome
+from service.web.deps import HouseDep, PersonDep, ReadDep
+
+router = APIRouter()
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "no or wrong token"},
+    404: {"description": "there is no such thing"},
+    409: {"description": "somebody else was faster, or the state does not allow it"},
+    422: {"description": "the request makes no sense; `detail` says why"},
+}
+
+
+class Decision(BaseModel):
+    """A verdict on exactly the version that its maker saw."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    verdict: Literal["confirm", "dismiss", "duplicate"]
+    version: int = Field(ge=1, le=1_000_000)
+    reason: str | None = Field(default=None, max_length=60)
+    """for dismiss: one of the list"""
+    note: str | None = Field(default=None, max_length=2000)
+    of: str | None = Field(default=None, max_length=64)
+    """for duplicate: the hint that says the same"""
+    seconds: float | None = Field(default=None, ge=0, le=86_400)
+
+
+class HintEdit(BaseModel):
+    """New values for fields of a hint; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: int = Field(ge=1, le=1_000_000)
+    target: str | None = Field(default=None, max_length=300)
+    summary: str | None = Field(default=None, max_length=2000)
+    risk_reason: str | None = Field(default=None, max_length=2000)
+    change: dict[str, Any] | None = None
+
+
+class Closing(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    reason: str = Field(min_length=1, max_length=500)
+
+
+@router.get("/v1/cases/{case_id}", responses=PROBLEMS, tags=["cases"])
+def read_case(case_id: str, session: ReadDep, by: PersonDep) -> dict[str, Any]:
+    """A case, and what became of it."""
+    return reports.case_story(session, case_id)
+
+
+@router.get("/v1/hints", responses=PROBLEMS, tags=["hints"])
+def list_hints(
+    session: ReadDep, by: PersonDep, state: str = "", step: str = "", recipe: str = "", case: str = "", after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = reports.PAGE,
+) -> reports.HintList:  # fmt: skip
+    """Hints, oldest first; `after` is the mark of the page before."""
+    return reports.hint_list(session, reports.narrow(state, step, recipe, case), after, limit)
+
+
+@router.get("/v1/hints/{hint_id}", responses=PROBLEMS, tags=["hints"])
+def read_hint(hint_id: str, session: ReadDep, by: PersonDep) -> reports.HintItem:
+    """One hint with its case, decisions, handoffs and pulls."""
+    return reports.hint_item(session, hint_id)
+
+
+@router.put("/v1/hints/{hint_id}", responses=PROBLEMS, tags=["hints"])
+def edit_hint(hint_id: str, edit: HintEdit, home: HouseDep, by: PersonDep) -> dict[str, Any]:
+    """Change fields of a waiting hint; lint runs again."""
+    change = {key: value for key, value in edit.model_dump(exclude={"version"}).items() if value is not None}
+    row = gate.edit(home.db, home.ports, home.catalogue, hint_id, version=edit.version, by=by, change=change)
+    return row.model_dump(mode="json", include={"id", "version", "state", "findings", "current"})
+
+
+@router.post("/v1/hints/{hint_id}/decision", responses=PROBLEMS, tags=["hints"])
+def decide(hint_id: str, decision: Decision, home: HouseDep, by: PersonDep) -> dict[str, Any]:
+    """Confirm, dismiss or mark as duplicate. The same decision twice is one decision."""
+    if decision.verdict == "confirm":
+        row = gate.confirm(home.db, home.ports, hint_id, version=decision.version, by=by, seconds=decision.seconds)
+    elif decision.verdict == "dismiss":
+        if decision.reason is None:
+            raise Unprocessable(f"dismissing needs a reason; use one of: {', '.join(sorted(gate.DISMISSALS))}")
+        row = gate.dismiss(home.db, hint_id, version=decision.version, by=by, reason=decision.reason, note=decision.note, seconds=decision.seconds)
+    else:
+        row = gate.duplicate(home.db, hint_id, version=decision.version, by=by, of=decision.of or "", seconds=decision.seconds)
+    return row.model_dump(mode="json", include={"id", "version", "state", "reason", "duplicate_of", "decided_by", "decided_at"})
+
+
+@router.post("/v1/hints/{hint_id}/undo", responses=PROBLEMS, tags=["hints"])
+def undo(hint_id: str, home: HouseDep, by: PersonDep) -> dict[str, Any]:
+    """Take the decision back; a confirmation only while its undo window is open."""
+    return gate.undo(home.db, hint_id, by=by).model_dump(mode="json", include={"id", "version", "state"})
+
+
+@router.get("/v1/pulls", responses=PROBLEMS, tags=["pulls"])
+def list_pulls(
+    session: ReadDep, by: PersonDep, state: str = "", after: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = reports.PAGE
+) -> reports.PullList:
+    """Pulls, newest first."""
+    return reports.pull_list(session, state, after, limit)
+
+
+@router.get("/v1/pulls/{pull_id}", responses=PROBLEMS, tags=["pulls"])
+def read_pull(pull_id: str, session: ReadDep, by: PersonDep) -> reports.PullItem:
+    """One pull with its gate runs and outcomes."""
+    return reports.pull_item(session, pull_id)
+
+
+@router.post("/v1/pulls/{pull_id}/merge", status_code=202, responses=PROBLEMS, tags=["pulls"])
+def merge(pull_id: str, home: HouseDep, by: PersonDep) -> dict[str, Any]:
+    """Ask to merge: the pull lands when the gate has passed on the newest base."""
+    return outcome.ask_to_merge(home.db, pull_id, by=by).model_dump(mode="json", include={"id", "state"})
+
+
+@router.post("/v1/pulls/{pull_id}/close", responses=PROBLEMS, tags=["pulls"])
+def close(pull_id: str, closing: Closing, home: HouseDep, by: PersonDep) -> dict[str, Any]:
+    """Say no to a pull, for good."""
+    return outcome.close(home.db, pull_id, by=by, reason=closing.reason).model_dump(mode="json", include={"id", "state", "closed_reason"})
+
+
+@router.get("/v1/stations", responses=PROBLEMS, tags=["health"])
+def stations(session: ReadDep, by: PersonDep) -> dict[str, dict[str, int]]:
+    """How many things are in which state."""
+    return reports.stations(session)
+
+
+@router.get("/livez", tags=["health"])
+def livez() -> PlainTextResponse:
+    """The process answers."""
+    return PlainTextResponse("ok\n")
+
+
+@router.get("/readyz", tags=["health"], responses={503: {"description": "a part is not ready; the body says which"}})
+async def readyz(home: HouseDep) -> Response:
+    """Database, engine and targets can be used."""
+    missing = await run_in_threadpool(home.ready)
+    return JSONResponse({"ready": not missing, "missing": missing}, 503 if missing else 200)
+
+
+@router.get("/metrics", tags=["health"])
+def metrics(session: ReadDep) -> PlainTextResponse:
+    """Things by state, for Prometheus."""
+    lines = ["# HELP triage_things Things by table and state.", "# TYPE triage_things gauge"]
+    for thing, states in sorted(reports.stations(session).items()):
+        lines += [f'triage_things{{thing="{thing}",state="{state}"}} {number}' for state, number in sorted(states.items())]
+    return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")

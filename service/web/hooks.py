@@ -1,0 +1,86 @@
+"""Signed messages in: the raw body is counted while it streams, checked, and answered only when it is on disk."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import SQLAlchemyError
+
+from connectors.webhooks import Refusal, parse_case, verify
+from service.errors import CaseConflict
+from service.stages.intake import Delivery
+from service.web.deps import House, HouseDep, Source, problem
+
+router = APIRouter(tags=["intake"])
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "duplicate: stored before, nothing changed"},
+    400: {"description": "malformed headers"},
+    401: {"description": "signature, time or source not accepted"},
+    409: {"description": "other content under a known id"},
+    411: {"description": "no body"},
+    413: {"description": "body larger than the limit"},
+    415: {"description": "content type is not JSON"},
+    422: {"description": "not a case; `detail` names the field"},
+    503: {"description": "not known to be stored; send it again"},
+}
+
+
+class TooLarge(Exception):
+    """More bytes than the limit."""
+
+
+@router.post("/v1/cases", status_code=202, summary="Receive a case", responses=ANSWERS)
+async def receive_case(
+    request: Request,
+    home: HouseDep,
+    source: Annotated[str | None, Query(max_length=64, description="name of the sending source; may be left out when there is one")] = None,
+    webhook_id: Annotated[str | None, Header()] = None,
+    webhook_timestamp: Annotated[str | None, Header()] = None,
+    webhook_signature: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Take one signed case (Standard Webhooks). 202 new and 200 duplicate are said only of what is stored durably."""
+    name, known = _source(home, source)
+    if known is None:
+        return problem(401, "unknown_source", "no such source; use ?source=NAME with a name from TRIAGE_SOURCES")
+    if not request.headers.get("content-type", "application/json").startswith("application/json"):
+        return problem(415, "not_json", "the content type must be application/json")
+    try:
+        body = await read_body(request, home.max_body)
+    except TooLarge:
+        return problem(413, "too_large", f"a case may have {home.max_body} bytes", headers={"Connection": "close"})
+    try:
+        delivery = verify(request.headers.raw, body, known.secrets, home.ports.now())
+        case = parse_case(body)
+    except Refusal as refusal:
+        return problem(refusal.status, refusal.code, str(refusal))
+    waiting = home.desk.submit(Delivery(source=name, target=known.target, case=case, received_at=home.ports.now(), delivery_id=delivery.delivery_id))
+    try:
+        receipt = await asyncio.wrap_future(waiting)
+    except SQLAlchemyError:
+        return problem(503, "overloaded", "not known to be stored; send it again", headers={"Retry-After": "5"})
+    if isinstance(receipt, CaseConflict):
+        return problem(receipt.status, receipt.code, str(receipt), receipt.details)
+    status, word = (202, "new") if receipt.new else (200, "duplicate")
+    return JSONResponse(
+        {"id": receipt.case_id, "revision": receipt.revision, "status": word}, status, headers={"Location": f"/v1/cases/{receipt.case_id}"}
+    )
+
+
+def _source(home: House, name: str | None) -> tuple[str, Source | None]:
+    if name is None and len(home.sources) == 1:
+        name = next(iter(home.sources))
+    return name or "", home.sources.get(name or "")
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The raw body. Raises `TooLarge` as soon as it passes the limit, whatever its headers say."""
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length[:20]) > limit:
+        raise TooLarge
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise TooLarge
+    return bytes(body)

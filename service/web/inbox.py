@@ -1,0 +1,212 @@
+"""The gatekeeper's desk lives here: the queue of hints, one hint with its evidence, and the decision as plain forms."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from connectors.ports import PortError
+from service import reports
+from service.errors import IllegalMove, NotConfirmable, NotFound, StaleVersion, Unprocessable
+from service.stages import gate
+from service.web.deps import House, HouseDep, PersonDep, ReadDep
+from service.web.hintform import Mistyped, marks_of, parts_of, place_findings, typed_change
+from service.web.pages import TypedDep, page, see
+
+router = APIRouter(include_in_schema=False)
+TABS = ("awaiting", "confirmed", "dismissed", "duplicate", "stale")
+DONE = {
+    "confirmed": "Confirmed.", "dismissed": "Dismissed.", "duplicate": "Marked as duplicate.", "undone": "Taken back; it waits again.",
+    "edited": "Saved and checked again.",
+}  # fmt: skip
+"""what a page says after a decision"""
+
+
+@router.get("/hints")
+def queue(
+    request: Request, home: HouseDep, session: ReadDep, by: PersonDep, state: str = "awaiting", step: str = "", recipe: str = "",
+    case: str = "", after: str = "", limit: str = "", done: str = "", id: str = "",
+) -> Response:  # fmt: skip
+    """The hints of one state, oldest first; every choice is in the address."""
+    counts = reports.stations(session)
+    shown = state if state in counts["hints"] or state in TABS else "awaiting"
+    size = min(200, max(1, int(limit))) if limit.isascii() and limit.isdigit() and len(limit) < 6 else reports.PAGE
+    found = reports.hint_list(session, reports.narrow(shown, step, recipe, case), after or None, size)
+    chosen = {"state": shown, "step": step, "recipe": recipe, "case": case, "limit": limit}
+    extra = [one for one, number in sorted(counts["hints"].items()) if number and one not in TABS]
+    return page(
+        request, "queue.html", found=found, chosen=chosen, tabs=[*TABS, *extra], steps=reports.STEPS, recipes=reports.RECIPES, after=after,
+        cases=counts["cases"], sources=sorted(home.sources), base=str(request.base_url), flash=_flash(session, done, id),
+    )  # fmt: skip
+
+
+@router.get("/hints/{hint_id}")
+def item(request: Request, home: HouseDep, session: ReadDep, by: PersonDep, hint_id: str, done: str = "", id: str = "") -> Response:
+    """Evidence on the left, decision on the right."""
+    return _show(request, home, reports.hint_item(session, hint_id), flash=_flash(session, done, id))
+
+
+@router.post("/hints/{hint_id}/edit")
+def save(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hint_id: str) -> Response:
+    """Save what was typed; lint runs again even when nothing was."""
+
+    def act() -> Response:
+        gate.edit(home.db, home.ports, home.catalogue, hint_id, version=_version(given), by=by, change=typed_change(_load(home, hint_id), given))
+        return see(f"/hints/{hint_id}", done="edited", id=hint_id)
+
+    return _attempt(request, home, hint_id, given, act)
+
+
+@router.post("/hints/{hint_id}/confirm")
+def confirm(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hint_id: str) -> Response:
+    """Approve the hint as it stands on the screen: what was typed is saved first, and new findings are shown before anything starts."""
+
+    def act() -> Response:
+        version, before = _version(given), _load(home, hint_id)
+        change = typed_change(before, given)
+        if change:
+            version = gate.edit(home.db, home.ports, home.catalogue, hint_id, version=version, by=by, change=change).version
+            given.clear()  # it is saved now
+            if [one for one in _load(home, hint_id).findings if one not in before.findings]:
+                raise NotConfirmable("Your edit is saved, and it brought findings that were not there before. Read them, then confirm.")
+        gate.confirm(home.db, home.ports, hint_id, version=version, by=by, seconds=seconds)
+        return _onwards(home, hint_id, "confirmed")
+
+    seconds = _seconds(home, given)
+    return _attempt(request, home, hint_id, given, act)
+
+
+@router.post("/hints/{hint_id}/dismiss")
+def dismiss(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hint_id: str) -> Response:
+    """Say no with a reason."""
+
+    def act() -> Response:
+        reason, note = given.get("reason", ""), given.get("note", "").strip()
+        if reason not in gate.DISMISSALS:
+            raise Mistyped({"reason": "choose why; the critic learns from it"})
+        if len(note) > 2000:
+            raise Mistyped({"note": "keep it under 2000 characters"})
+        gate.dismiss(home.db, hint_id, version=_version(given), by=by, reason=reason, note=note or None, seconds=_seconds(home, given))
+        return _onwards(home, hint_id, "dismissed")
+
+    return _attempt(request, home, hint_id, given, act)
+
+
+@router.post("/hints/{hint_id}/duplicate")
+def duplicate(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hint_id: str) -> Response:
+    """Name the hint that says the same."""
+
+    def act() -> Response:
+        of = given.get("of", "").strip()
+        if not of:
+            raise Mistyped({"of": "write the id of the hint that says the same"})
+        try:
+            gate.duplicate(home.db, hint_id, version=_version(given), by=by, of=of, seconds=_seconds(home, given))
+        except Unprocessable as error:
+            raise Mistyped({"of": str(error)}) from None
+        return _onwards(home, hint_id, "duplicate")
+
+    return _attempt(request, home, hint_id, given, act)
+
+
+@router.post("/hints/{hint_id}/undo")
+def undo(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hint_id: str) -> Response:
+    """Take the decision back."""
+
+    def act() -> Response:
+        gate.undo(home.db, hint_id, by=by)
+        return see(f"/hints/{hint_id}", done="undone", id=hint_id)
+
+    return _attempt(request, home, hint_id, given, act)
+
+
+def _attempt(request: Request, home: House, hint_id: str, given: dict[str, str], act: Callable[[], Response]) -> Response:
+    """Act; whatever stands against it comes back as the same page with everything that was typed."""
+    problem, errors = "", {}
+    try:
+        return act()
+    except Mistyped as mistyped:
+        status, errors = 422, mistyped.errors
+        problem = "Nothing was decided yet: something is missing or cannot be read."
+    except (StaleVersion, IllegalMove) as clash:
+        status, problem = 409, str(clash)
+    except (NotConfirmable, Unprocessable) as refusal:
+        status, problem = 422, str(refusal)
+        for one in _list_of(refusal.details.get("problems")):
+            errors[_field_of(str(one["field"]))] = str(one["text"])
+    except PortError as error:
+        status, problem = 503, f"The target could not be looked at ({error.code}: {error}). What you typed is still here; try again."
+    return _show(request, home, _load(home, hint_id), status, given=given, errors=errors, problem=problem)
+
+
+def _list_of(found: object) -> list[dict[str, Any]]:
+    return found if isinstance(found, list) else []
+
+
+def _field_of(place: str) -> str:
+    """`change.adjust_fetch_weight.to` → `change.to`; the union's tag is no field."""
+    parts = place.split(".")
+    return ".".join([parts[0], *parts[2:3]] if parts[0] == "change" else parts[:1])
+
+
+def _load(home: House, hint_id: str) -> reports.HintItem:
+    with home.db.read() as session:
+        return reports.hint_item(session, hint_id)
+
+
+def _onwards(home: House, hint_id: str, done: str) -> Response:
+    """To the next hint that waits, or the empty queue."""
+    decided = _load(home, hint_id)
+    onwards = decided.next or decided.before
+    return see(f"/hints/{onwards}" if onwards else "/hints?state=awaiting", done=done, id=hint_id)
+
+
+def _flash(session: Any, done: str, hint_id: str) -> dict[str, Any] | None:
+    """What was just done, and whether it can be taken back."""
+    if done not in DONE:
+        return None
+    try:
+        about = reports.hint_item(session, hint_id)
+    except NotFound:
+        return None
+    return {"text": DONE[done], "item": about, "undo": done == about.state and _can_undo(about)}
+
+
+def _can_undo(about: reports.HintItem) -> bool:
+    if about.state == "confirmed":
+        return about.undo_until is not None or any(work["state"] == "blocked" for work in about.handoffs)
+    return about.state in ("dismissed", "duplicate", "snoozed", "asked")
+
+
+def _version(given: dict[str, str]) -> int:
+    text = given.get("version", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 8):
+        raise Unprocessable("the form does not say which version of the hint it shows; load the page again")
+    return int(text)
+
+
+def _seconds(home: House, given: dict[str, str]) -> float | None:
+    """From opening the page to the decision."""
+    text = given.get("opened", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 12):
+        return None
+    return min(86_400.0, max(0.0, home.ports.now().timestamp() - int(text)))
+
+
+def _show(
+    request: Request, home: House, about: reports.HintItem, status: int = 200, *, given: dict[str, str] | None = None,
+    errors: dict[str, str] | None = None, problem: str = "", flash: dict[str, Any] | None = None,
+) -> Response:  # fmt: skip
+    sent, wrong = given or {}, errors or {}
+    parts = parts_of(about, sent, wrong)
+    rest = place_findings(about, parts)
+    blocking = [one for one in about.findings if one["blocks"]]
+    twin = next((str(one["text"]).rpartition(": ")[2] for one in about.findings if one["code"] == "twin"), "")
+    card = home.catalogue.recipe(about.current["change"]["recipe"])
+    return page(
+        request, "item.html", status, item=about, hint=about.current, parts=parts, rest=rest, blocking=blocking, twin=twin, card=card, given=sent,
+        wrong=wrong, problem=problem, flash=flash, reasons=sorted(gate.DISMISSALS), can_undo=_can_undo(about), steps=reports.STEPS,
+        open=about.state == "awaiting", stale=bool(sent) and sent.get("version", "") != str(about.version), marks=marks_of(about),
+        opened=int(home.ports.now().timestamp()),
+    )  # fmt: skip

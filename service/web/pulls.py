@@ -1,0 +1,151 @@
+"""What hints became lives here: pulls with their proof and what to do with them, the story of a case, and the console."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from connectors.ports import PortError
+from service import reports
+from service.errors import IllegalMove, Unprocessable
+from service.stages import outcome
+from service.web.deps import House, HouseDep, PersonDep, ReadDep
+from service.web.pages import TypedDep, page, see
+
+router = APIRouter(include_in_schema=False)
+TABS = ("draft", "ready", "landing", "merged", "closed")
+LIVE = ("draft", "landing")
+"""states that move on by themselves"""
+DONE = {"merge": "Asked to merge.", "closed": "Closed."}
+SHOWN_LINES = 3000
+"""lines of a diff on the page"""
+MOODS = {"pass": "good", "cured": "good", "same": "good", "declared": "note", "inconclusive": "note", "running": "note"}
+"""state of a check → how it looks; every other one is bad news"""
+DRAFTS = {
+    "control": "This draft was accepted. It is kept as a control: no fix may change what happens to it.",
+    "queued": "The comment is here. A fix-hint is being drafted from it.",
+    "drafted": "A fix-hint was drafted from the comment.",
+    "abstained": "No change was proposed.",
+    "failed": "A fix-hint could not be drafted. An engineer will look at it.",
+    "stale": "A newer revision of this ticket came in and took the place of this one.",
+}
+"""state of a case → what that means to the person who wrote the comment"""
+DECISIONS = {
+    "awaiting": "An engineer will look at it and decide.",
+    "confirmed": "An engineer confirmed it, and work on the fix was started.",
+    "dismissed": "An engineer looked at it and decided against a change.",
+    "duplicate": "Somebody else had reported the same; one fix covers both.",
+    "snoozed": "An engineer put it off for a while.",
+    "asked": "An engineer has a question for you.",
+    "stale": "It was put aside because the ticket was revised.",
+}
+FATES = {
+    "draft": "The fix is being checked.",
+    "ready": "The fix passed its checks and waits for its last yes.",
+    "landing": "The fix is being merged.",
+    "merged": "The fix is in use.",
+    "closed": "The fix was not taken over.",
+    "frozen": "An engineer continues the fix by hand.",
+    "reverted": "The fix was taken back later.",
+}
+OUTCOMES = {
+    "watching": "This ticket has not been tried again yet.",
+    "cured": "This very ticket was tried again, and now the draft is right.",
+    "recurred": "This very ticket was tried again, and the draft is still wrong.",
+    "inconclusive": "This ticket could not be tried again.",
+}
+
+
+@router.get("/pulls")
+def list_pulls(request: Request, session: ReadDep, by: PersonDep, state: str = "", after: str = "", limit: str = "") -> Response:
+    """Pulls, newest first."""
+    found_states = reports.stations(session)["pulls"]
+    shown = state if state in found_states or state in TABS else ""
+    size = min(200, max(1, int(limit))) if limit.isascii() and limit.isdigit() and len(limit) < 6 else reports.PAGE
+    found = reports.pull_list(session, shown, after or None, size)
+    extra = [one for one, number in sorted(found_states.items()) if number and one not in TABS]
+    return page(request, "pulls.html", found=found, state=shown, tabs=[*TABS, *extra], after=after, limit=limit, moods=MOODS)
+
+
+@router.get("/pulls/{pull_id}")
+def read_pull(request: Request, home: HouseDep, by: PersonDep, pull_id: str, done: str = "", live: str = "on") -> Response:
+    """One pull: what changes, what the evals say of it, why, and the two things that can be done."""
+    return _show(request, home, pull_id, done=done, live=live != "off")
+
+
+@router.post("/pulls/{pull_id}/merge")
+def merge(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, pull_id: str) -> Response:
+    """Ask to merge."""
+    try:
+        outcome.ask_to_merge(home.db, pull_id, by=by)
+    except IllegalMove as error:
+        return _show(request, home, pull_id, 409, problem=str(error))
+    return see(f"/pulls/{pull_id}", done="merge")
+
+
+@router.post("/pulls/{pull_id}/close")
+def close(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, pull_id: str) -> Response:
+    """Say no, with a reason."""
+    reason = given.get("reason", "")
+    try:
+        if len(reason) > 500:
+            raise Unprocessable("keep the reason under 500 characters")
+        outcome.close(home.db, pull_id, by=by, reason=reason)
+    except (IllegalMove, Unprocessable) as error:
+        return _show(request, home, pull_id, error.status, problem=str(error), reason=reason)
+    return see(f"/pulls/{pull_id}", done="closed")
+
+
+def _show(
+    request: Request, home: House, pull_id: str, status: int = 200, *, problem: str = "", reason: str = "", done: str = "", live: bool = True
+) -> Response:
+    with home.db.read() as session:
+        about = reports.pull_item(session, pull_id)
+    lines, trouble = _diff(home, about.pull)
+    run = about.runs[0] if about.runs else None
+    report = (run or {}).get("report") or {}
+    controls = sorted(report.get("controls") or [], key=lambda one: one.get("state") == "same")
+    moving = about.pull["state"] in LIVE
+    return page(
+        request, "pull.html", status, about=about, pull=about.pull, hint=about.hint, run=run, report=report, controls=controls, lines=lines,
+        trouble=trouble, problem=problem, reason=reason, flash=DONE.get(done, ""), moving=moving, live=live and moving and not problem,
+        moods=MOODS, outcomes=OUTCOMES, cut=len(lines) > SHOWN_LINES, shown=SHOWN_LINES,
+    )  # fmt: skip
+
+
+def _diff(home: House, pull: dict[str, Any]) -> tuple[list[tuple[str, str]], str]:
+    """(kind, line) of the pull's diff, or why there is none."""
+    host = home.ports.hosts.get(pull["target"])
+    if host is None:
+        return [], f"the target {pull['target']!r} is not configured any more; set it in TRIAGE_TARGETS"
+    try:
+        text = host.diff(pull["base_sha"], pull["head_sha"])
+    except PortError as error:
+        return [], f"{error.code}: {error}"
+    return _kinds(text), ""
+
+
+def _kinds(text: str) -> list[tuple[str, str]]:
+    """Each line of a unified diff with what it is. Headers end at the first hunk, so a removed `-- x` is no header."""
+    found, inside = [], False
+    for line in text.removesuffix("\n").split("\n"):
+        inside = not line.startswith("diff --git ") and (inside or line.startswith("@@"))
+        kind = {"+": "add", "-": "del", "@": "hunk", "\\": "note"}.get(line[:1], "same") if inside else "file"
+        found.append((kind, line))
+    return found
+
+
+@router.get("/cases/{case_id}")
+def read_case(request: Request, session: ReadDep, by: PersonDep, case_id: str) -> Response:
+    """What became of a case, in the words of the people who send them."""
+    story = reports.case_story(session, case_id)
+    about = reports.case_words(session, case_id)
+    return page(
+        request, "case.html", story=story, about=about, drafts=DRAFTS, decisions=DECISIONS, fates=FATES, outcomes=OUTCOMES,
+    )  # fmt: skip
+
+
+@router.get("/console")
+def console(request: Request, session: ReadDep, by: PersonDep) -> Response:
+    """How many things are in which state."""
+    return page(request, "console.html", stations=reports.stations(session))
