@@ -86,7 +86,7 @@ class _Running:
             raise Misconfigured(str(error)) from None
         migrate(self.db, self.engine, settings.data_dir)
         self.engine.launch(bodies(self.db, tray, catalogue))
-        self.clock = Clock(self.db, self.engine)
+        self.clock = Clock(self.db, self.engine, settle=settings.settle_seconds)
         split = settings.split_secret.get_secret_value() if settings.split_secret else kept_secret(settings, "split.key")
         self.desk = Desk(self.db, split.encode(), nudge=self.clock.nudge)
         self.clock.start()

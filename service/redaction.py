@@ -16,7 +16,7 @@ _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", re.UNICODE
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ ]?[A-Z0-9]{2,4}){3,8}(?![A-Za-z0-9])", re.IGNORECASE)
 _CARD = re.compile(r"(?<![\w-])[0-9](?:[ -]?[0-9]){12,18}(?![\w-])")
 _PHONE_LIKE = re.compile(r"(?<![\w.])[+(]?[0-9][0-9 ()/.-]{6,20}[0-9](?![\w.])")
-_PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*)_([0-9]+)>")
+_PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*)_([0-9]+)([A-Z]?)>")
 _REGIONS = ("GB", "DE", "US")
 
 
@@ -40,7 +40,8 @@ class Masks:
 def masks_for(known_values: dict[str, str | list[str]]) -> Masks:
     """Prepare the masks of a case from what the ticket system knows of the customer.
 
-    Names are masked as a whole and word by word (words of three letters or more), without regard to case or accents.
+    Names are masked word by word (`<NAME_1A> <NAME_1B>`), also where a word of three letters or more stands alone, without
+    regard to case or accents.
     """
     masks = Masks()
     values = [(key, value) for key, found in known_values.items() for value in (found if isinstance(found, list) else [found])]
@@ -50,11 +51,14 @@ def masks_for(known_values: dict[str, str | list[str]]) -> Masks:
             continue
         kind = _kind_of(key)
         placeholder = masks.placeholder(kind, value)
-        masks.known.append((_pattern(value), placeholder))
-        if kind == "NAME":
-            for word in value.split():
-                if len(word.strip(".,")) >= 3:
-                    masks.known.append((_pattern(word.strip(".,")), placeholder))
+        if kind != "NAME":
+            masks.known.append((_pattern(value), placeholder))
+            continue
+        parts = [f"{placeholder[:-1]}{chr(65 + place)}>" for place in range(min(26, len(value.split())))]
+        masks.known.append((_pattern(value), " ".join(parts)))
+        for word, part in zip(value.split(), parts, strict=False):
+            if len(word.strip(".,")) >= 3:
+                masks.known.append((_pattern(word.strip(".,")), part))
     return masks
 
 
@@ -149,8 +153,17 @@ def redact_plan(plan: dict[str, Any], masks: Masks) -> dict[str, Any]:
     return masked
 
 
+_FIRST, _LAST = ("Robin", "Kim", "Alex", "Sam"), ("Example", "Sample", "Muster", "Specimen")
+
+
+def _pseudonym(found: re.Match[str]) -> str:
+    kind, number, part = found[1], int(found[2][:6]), found[3]
+    if kind == "NAME":
+        return (_FIRST if part in ("", "A") else _LAST)[(number - 1) % 4]
+    return _PSEUDONYMS.get(kind, lambda n: f"{kind.lower()} {n}")(number)
+
+
 _PSEUDONYMS: dict[str, Callable[[int], str]] = {
-    "NAME": lambda n: ("Robin Example", "Kim Sample", "Alex Muster", "Sam Specimen")[(n - 1) % 4],
     "EMAIL": lambda n: f"person{n}@example.org",
     "PHONE": lambda n: f"+44 1632 960{n:03d}",
     "IBAN": lambda n: f"XX00 TEST 0000 {n:04d}",
@@ -161,7 +174,7 @@ _PSEUDONYMS: dict[str, Callable[[int], str]] = {
 def pseudonymise(document: Any) -> Any:
     """Replace placeholders by made-up values, the same placeholder by the same value, so that a text reads as a ticket again."""
     if isinstance(document, str):
-        return _PLACEHOLDER.sub(lambda found: _PSEUDONYMS.get(found[1], lambda n: f"{found[1].lower()} {n}")(int(found[2][:6])), document)
+        return _PLACEHOLDER.sub(_pseudonym, document)
     if isinstance(document, list):
         return [pseudonymise(item) for item in document]
     if isinstance(document, dict):

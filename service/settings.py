@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """key of the scratch / dev / held-out split; empty: one is made and kept in the data folder. Never change it"""
     undo_seconds: int = Field(default=10, ge=0, le=3600)
     """how long a decision can be taken back before work starts"""
+    settle_seconds: float = Field(default=5, ge=0, le=3600)
+    """how long drafting waits after a rejection came in, so that a burst is drafted with all of it in view"""
     workers: int = Field(default=2, ge=1, le=64)
     """handoffs and gate runs at the same time in this process"""
     executor: str = "main"

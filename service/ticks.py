@@ -23,9 +23,10 @@ FLOW_OF_TABLE = {"handoffs": handoffs.Handoff, "pulls": pulls.Pull}
 class Clock:
     """The beat of one process."""
 
-    def __init__(self, db: Database, engine: Engine):
+    def __init__(self, db: Database, engine: Engine, *, settle: float):
         self._db = db
         self._engine = engine
+        self._settle = settle
         self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 30})
         for name, work, seconds in (
             ("sweep", self._sweep, SWEEP_SECONDS),
@@ -47,7 +48,7 @@ class Clock:
             self._scheduler.modify_job("sweep", next_run_time=datetime.now(UTC))
 
     def _sweep(self) -> None:
-        while intake.sweep(self._db) == 500:
+        while intake.sweep(self._db, settle=self._settle) == intake.SWEPT:
             pass
 
     def _rescue(self) -> None:

@@ -34,6 +34,8 @@ app = typer.Typer(add_completion=False)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STAND_IN = "stand-in-gatekeeper"
 """name under which the script decides; it shows on every page"""
+SETTLE = 3
+"""seconds between a case's arrival and its draft; the whole file is sent in less"""
 PATIENCE = 900
 """seconds that one stage may take"""
 
@@ -148,6 +150,7 @@ def _prepare(folder: Path, target: Path) -> Stage:
         "TRIAGE_PORT": str(port),
         "TRIAGE_TOKEN": token,
         "TRIAGE_UNDO_SECONDS": "0",
+        "TRIAGE_SETTLE_SECONDS": str(SETTLE),
         "TRIAGE_POLL_SECONDS": "0.1",
         "TRIAGE_SOURCES": json.dumps({"demo": {"secrets": [secret], "target": "target"}}),
         "TRIAGE_TARGETS": json.dumps({"target": {"repo": str(folder / "target.git")}}),

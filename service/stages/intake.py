@@ -25,7 +25,9 @@ from service.store import cases, hints, history, originals
 BATCH = 200
 """most deliveries in one commit"""
 MASK_BATCH = 20
-"""accepted cases masked by one flow"""
+"""cases masked by one flow"""
+SWEPT = 500
+"""most cases taken up by one sweep"""
 
 
 @dataclass(frozen=True)
@@ -235,14 +237,17 @@ def mask(db: Database, case_ids: Sequence[str]) -> None:
             row.redacted_at = db.now()
 
 
-def sweep(db: Database, limit: int = 500) -> int:
-    """Enqueue what is due for every case that came in since the last sweep; returns how many."""
+def sweep(db: Database, limit: int = SWEPT, settle: float = 0) -> int:
+    """Enqueue what is due for every case that came in since the last sweep; returns how many.
+
+    Drafting waits `settle` seconds, so that rejections which arrive together are drafted with each other in view.
+    """
     with db.begin() as session:
         due = cases.due(session, limit)
-        masking = [case_id for case_id, state, _ in due if state is not DraftState.queued]
+        masking = [case_id for case_id, _, _ in due]
         for case_id, state, attempts in due:
             if state is DraftState.queued:
-                history.enqueue(session, "draft", case_id, str(attempts))
+                history.enqueue(session, "draft", case_id, str(attempts), delay=settle)
         for start in range(0, len(masking), MASK_BATCH):
             history.enqueue(session, "mask", ",".join(masking[start : start + MASK_BATCH]), "0")
         cases.mark_swept(session, [case_id for case_id, _, _ in due], db.now())

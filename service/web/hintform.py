@@ -76,7 +76,7 @@ def parts_of(about: reports.HintItem, given: dict[str, str], errors: dict[str, s
                 seen=seen,
                 touched=touched,
                 error=errors.get(name, ""),
-            )  # fmt: skip
+            )
         )
     return found
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -82,17 +83,24 @@ def number(value: object) -> str:
 
 
 def word_diff(old: object, new: object) -> list[tuple[str, str]]:
-    """(same | del | ins, text) from one text to the other, word by word."""
+    """(same | del | ins, text) from one text to the other, word by word; what has little in common is replaced as a whole."""
     before, after = (re.findall(r"\s+|\w+|[^\w\s]", str(text)) for text in (old, new))
+    if before == after:
+        return [("same", str(old))] if before else []
     if len(before) > TOKENS or len(after) > TOKENS:
-        return [("same", str(old))] if before == after else [("del", str(old)), ("ins", str(new))]
-    found: list[tuple[str, str]] = []
-    for kind, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        if kind == "equal":
-            found.append(("same", "".join(before[a:b])))
+        return [("del", str(old)), ("ins", str(new))]
+    found: list[list[str]] = []
+    blocks = difflib.SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
+    a = b = 0
+    for start, other, size in blocks:
+        kept = "".join(before[start : start + size])
+        gone, come = "".join(before[a:start]), "".join(after[b:other])
+edge = start == other == 0 or (start + size == len(before) and other + size == len(after))
+        if not edge and len(kept.split()) < 2:  # a lone word between two changes only makes both hard to read
             continue
-        found += [(mark, text) for mark, text in (("del", "".join(before[a:b])), ("ins", "".join(after[c:d]))) if text]
-    return found
+        found += [["del", gone], ["ins", come], ["same", kept]]
+        a, b = start + size, other + size
+    return [(kind, text) for kind, text in found if text]
 
 
 def said(expectation: dict[str, Any]) -> str:
@@ -145,7 +153,7 @@ def error_page(request: Request, error: TriageError, status: int | None = None) 
     if found == 401 and request.method in SAFE:
         return see("/sign-in", next=_local(f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path))
     advice = ADVICE.get(found, "The log of the service has more. Try again, or tell who runs it.")
-    return page(request, "error.html", found, message=str(error), code=error.code, status=found, advice=advice, signed_in=found != 401)
+    return page(request, "error.html", found, message=str(error), code=error.code, number=found, advice=advice, signed_in=found != 401)
 
 
 def _local(path: str) -> str:
@@ -181,7 +189,7 @@ TypedDep = Annotated[dict[str, str], Depends(typed)]
 def segments(text: str, spans: Sequence[tuple[int, int, int]]) -> list[tuple[str, list[int]]]:
     """The text cut at the ends of (start, end, number) spans, each part with the numbers that cover it."""
     ends = sorted({0, len(text), *(min(max(end, 0), len(text)) for start, stop, _ in spans for end in (start, stop))})
-    pairs = zip(ends, ends[1:], strict=False)
+    pairs = pairwise(ends)
     return [(text[left:right], [number for start, stop, number in spans if start <= left and right <= stop]) for left, right in pairs]
 
 

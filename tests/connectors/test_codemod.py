@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.codemod import GaveUp, RecipeCodemod, render
+from connectors.codemod import RecipeCodemod
 from connectors.ports import TreeAgent, TreeJob
 from rubric.manifest import Manifest, read_manifest
 from rubric.recipes import (
@@ -21,6 +21,7 @@ from rubric.recipes import (
     PromoteOtherIntent,
     RefineIntentBoundary,
 )
+from rubric.rendering import BadTemplate, render
 from rubric.schema import Confidence, Hint, Risk, Step
 
 HEAD = """
@@ -593,7 +594,7 @@ def test_a_template_renders(template, value):
     ],
 )
 def test_a_wrong_template_gives_up(template):
-    with pytest.raises(GaveUp, match="bad_template"):
+    with pytest.raises(BadTemplate):
         render(template, FIELDS)
 
 
