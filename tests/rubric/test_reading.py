@@ -1,0 +1,80 @@
+"""Reading comments: phrases, mentions in two languages, differences of two replies."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rubric.reading import exact, holds_phrase, mentions, ngrams, quoted, rendered_from, replaced, says
+
+
+@pytest.mark.parametrize(
+    ("comment", "phrases"),
+    [
+        ('never write "login problem" again', ["login problem"]),
+        ("statt „Kindly be patient.“ schreiben wir “soon”", ["Kindly be patient.", "soon"]),
+        ("it's his fault, don't", []),
+        ("use 'sign-in issue' here", ["sign-in issue"]),
+        ('an unclosed " stays open', []),
+    ],
+)
+def test_quoted(comment: str, phrases: list[str]) -> None:
+    assert quoted(comment) == phrases
+
+
+@pytest.mark.parametrize(
+    ("comment", "name", "share"),
+    [
+        ("the account number is right there", "account_number", 1.0),
+        ("die Kontonummer steht doch da", "account_number", 1.0),
+        ("Kundennummer fehlt", "customer_number", 1.0),
+        ("her e-mail address", "email", 1.0),
+        ("the number", "account_number", 0.5),
+        ("nothing of the kind", "account_number", 0.0),
+    ],
+)
+def test_mentions(comment: str, name: str, share: float) -> None:
+    assert mentions(comment, name) == share
+
+
+def test_ngrams_neither_start_nor_end_with_a_stopword() -> None:
+    assert "new phone" in ngrams("I got a new phone on Monday.")
+    assert not {"a new", "phone on"} & ngrams("I got a new phone on Monday.")
+    assert "monday please" not in ngrams("on Monday. Please call")
+
+
+def test_phrases_hold_at_word_boundaries() -> None:
+    assert holds_phrase("Please  block\nthe card", "please block")
+    assert not holds_phrase("a roadblock", "block")
+    assert exact("Dear all,\nKindly be  patient.", "kindly be patient") == "Kindly be  patient"
+
+
+def test_replaced_finds_the_one_stretch() -> None:
+    assert replaced("we are sorry about your login problem. A link", "we are sorry about your sign-in issue. A link") == (
+        "login problem.",
+        "sign-in issue.",
+    )
+    assert replaced("the same", "the same") is None
+
+
+def test_a_template_is_found_in_a_reply() -> None:
+    found = rendered_from("Dear Ann,\n\nwe traced payment RF-1.", "we traced payment {reference}.")
+    assert found and found.group() == "we traced payment RF-1."
+    assert rendered_from("Dear Ann, bye", "we traced payment {reference}.") is None
+
+
+def test_kinds_of_phrases() -> None:
+    assert says("wrong_record", "Wrong person!! who's that")
+    assert says("enough", "das reicht doch")
+    assert not says("wrong_record", "all good")
+
+
+@settings(derandomize=True, max_examples=300)
+@given(st.text(max_size=200), st.text(max_size=60))
+def test_reading_never_fails(text: str, other: str) -> None:
+    quoted(text)
+    assert 0.0 <= mentions(text, other) <= 1.0
+    ngrams(text)
+    found = exact(text, other) if other.strip() else None
+    assert found is None or found in text
+    replaced(text, other)
+    rendered_from(text, other)
