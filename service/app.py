@@ -20,6 +20,7 @@ from service.engine import Engine
 from service.errors import Misconfigured, Overloaded, TriageError
 from service.flows import bodies
 from service.migrate import migrate
+from service.scratch import clear
 from service.settings import Settings
 from service.stages.intake import Desk
 from service.targets import look
@@ -85,6 +86,8 @@ class _Running:
         except UnsafeDatabase as error:
             raise Misconfigured(str(error)) from None
         migrate(self.db, self.engine, settings.data_dir)
+        self.engine.lock()
+        clear(tray.workdir)
         self.engine.launch(bodies(self.db, tray, catalogue))
         self.clock = Clock(self.db, self.engine, settle=settings.settle_seconds)
         split = settings.split_secret.get_secret_value() if settings.split_secret else kept_secret(settings, "split.key")

@@ -1,5 +1,6 @@
 """The database: one engine for writing, one for reading, safe settings or no start."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,6 +94,17 @@ class Database:
         self.engine.dispose()
         if self.is_sqlite:
             self._reader.dispose()
+
+
+def alone(session: Session, *names: str) -> None:
+    """Wait until no other transaction holds one of these names, then hold them to the end of ours.
+
+    For what a look and a later write decide together. SQLite has one writer at a time anyway.
+    """
+    if names and session.connection().dialect.name == "postgresql":
+        keys = sorted({int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True) for name in names})
+        # in one order for everybody, or two of us would wait for each other
+        session.connection().execute(text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key"), {"keys": keys})
 
 
 _SQLITE_SAFE = {

@@ -60,14 +60,18 @@ class Engine:
         """Enqueue a flow that no change of ours belongs to (ticks)."""
         self.client.enqueue({"workflow_name": flow, "queue_name": QUEUE_OF.get(flow, LIGHT), "workflow_id": key, "app_version": VERSION}, thing_id)
 
-    def launch(self, bodies: Mapping[str, Callable[[str], None]]) -> None:
-        """Take the executor's lock, start the workers and take up what this executor left unfinished.
-
-        Raises `ExecutorTaken` when a live process holds the name: two of them would run each other's flows twice.
-        """
-        self._lock = self._lock_of(self.executor)
-        if not self._lock.take():
+    def lock(self) -> None:
+        """Take the executor's lock. Raises `ExecutorTaken` when a live process holds the name: two would run each other's flows twice."""
+        if self._lock is not None:
+            return
+        lock = self._lock_of(self.executor)
+        if not lock.take():
             raise ExecutorTaken(f"another process runs as executor {self.executor!r}; set TRIAGE_EXECUTOR to a name of its own")
+        self._lock = lock
+
+    def launch(self, bodies: Mapping[str, Callable[[str], None]]) -> None:
+        """Take the executor's lock if it is not held yet, start the workers and take up what this executor left unfinished."""
+        self.lock()
         DBOS(
             config={
                 "name": "rejection-triage",
@@ -142,8 +146,11 @@ class Engine:
 
 
 def step(name: str, work: Callable[[], T]) -> T:
-    """Run a part of a flow once: its result is kept, a restarted flow goes on behind it. At least once, not exactly once."""
-    return DBOS.run_step({"name": name}, work)
+    """Run a part of a flow once: its result is kept, a restarted flow goes on behind it. At least once, not exactly once.
+
+    Outside a flow (a body that is called directly) it is a plain call.
+    """
+    return work() if DBOS.workflow_id is None else DBOS.run_step({"name": name}, work)
 
 
 _BODIES: dict[str, Callable[[str], None]] = {}

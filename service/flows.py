@@ -32,7 +32,7 @@ def bodies(db: Database, ports: Ports, catalogue: Catalogue) -> Mapping[str, Cal
     def land(pull_id: str) -> None:
         for turn in range(outcome.ROUNDS):
             answer = step(f"land-{turn}", lambda: outcome.land(db, ports, pull_id))
-            if answer != "behind":
+            if answer != "behind" or step(f"settle-{turn}", lambda: outcome.settle(db, ports, pull_id)):
                 return
             if not step(f"rebuild-{turn}", lambda: handoff.rebuild(db, ports, pull_id)):
                 return

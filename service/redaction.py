@@ -72,14 +72,29 @@ def _kind_of(key: str) -> str:
 
 
 def _pattern(value: str) -> re.Pattern[str]:
-    """The value in any case, with any spacing, with or without accents."""
-    parts = [re.escape(char) if char.isascii() else f"(?:{re.escape(char)}|{re.escape(_fold(char))})" for char in value]
-    loose = re.sub(r"(?:\\ )+", r"\\s+", "".join(parts))
-    return re.compile(rf"(?<!\w){loose}(?!\w)", re.IGNORECASE)
+    """The value in any case, with any spacing, with or without accents, on either side."""
+    parts = [r"\s+" if word.isspace() else "".join(_letter(char) for char in unicodedata.normalize("NFC", word)) for word in re.split(r"(\s+)", value)]
+    return re.compile(rf"(?<!\w){''.join(parts)}(?!\w)", re.IGNORECASE)
+
+
+def _letter(char: str) -> str:
+    """One character as people type it: é for e, ae and a for ä, combining accents after it."""
+    if not char.isalpha():
+        return re.escape(char)
+    base = _fold(char)
+    forms = {char, base, *_ACCENTED.get(base, ()), *({base + "e"} if char in "äöüÄÖÜ" else ())}
+    return f"(?:{'|'.join(sorted(map(re.escape, forms), key=lambda form: (-len(form), form)))})[\u0300-\u036f]*"
 
 
 def _fold(text: str) -> str:
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char)).casefold()
+
+
+_ACCENTED: dict[str, list[str]] = {}
+for _char in map(chr, [*range(0xC0, 0x250), *range(0x1E00, 0x1F00)]):
+    if _char.isalpha() and _fold(_char) != _char:
+        _ACCENTED.setdefault(_fold(_char), []).append(_char)
+"""letter without accents → its accented forms, of the Latin blocks"""
 
 
 def mask_text(text: str, masks: Masks) -> str:
@@ -160,7 +175,8 @@ def _pseudonym(found: re.Match[str]) -> str:
     kind, number, part = found[1], int(found[2][:6]), found[3]
     if kind == "NAME":
         return (_FIRST if part in ("", "A") else _LAST)[(number - 1) % 4]
-    return _PSEUDONYMS.get(kind, lambda n: f"{kind.lower()} {n}")(number)
+    made = _PSEUDONYMS.get(kind)
+    return made(number) if made else f"{kind.lower()} {number}"
 
 
 _PSEUDONYMS: dict[str, Callable[[int], str]] = {

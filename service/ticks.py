@@ -5,19 +5,27 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
+from sqlmodel import Session
 
 from service.db import UNREACHABLE, Database
 from service.engine import Engine, things_of
-from service.lifecycle import FOLLOWS, DraftState
+from service.lifecycle import FOLLOWS, DraftState, GateState, HandoffState, State
 from service.stages import intake
-from service.store import cases, handoffs, history, pulls
+from service.store import cases, gate_runs, handoffs, history, pulls
 
 log = structlog.get_logger(__name__)
 SWEEP_SECONDS, RESCUE_SECONDS, RECONCILE_SECONDS = 1, 10, 30
 PATIENCE = timedelta(seconds=60)
 """how long a due thing may stand still before its flow is looked for"""
 KEEP_FLOWS = timedelta(days=7)
-FLOW_OF_TABLE = {"handoffs": handoffs.Handoff, "pulls": pulls.Pull}
+TABLES = {"handoffs": handoffs.Handoff, "pulls": pulls.Pull}
+DUE: dict[tuple[str, State], str] = {
+    **{entered: flow for entered, flow in FOLLOWS.items() if flow != "learn"},
+    ("handoffs", HandoffState.working): "handoff",
+}
+"""(table, state) → the flow that a thing standing there must have"""
+GATE_TRIES = 3
+"""how often a gate that ended in an error is tried again by itself"""
 
 
 class Clock:
@@ -75,12 +83,21 @@ def reconcile(db: Database, engine: Engine) -> int:
             if ("draft", row.id) not in living and ("mask", row.id) not in living:
                 history.enqueue(session, flow, row.id, f"again-{int(db.now().timestamp())}")
                 again += 1
-        for (table, state), flow in FOLLOWS.items():
-            for thing in history.standing(session, FLOW_OF_TABLE[table], state, before) if flow != "learn" else []:
-                if (flow, thing.id) not in living:
+        for (table, state), flow in DUE.items():
+            for thing in history.standing(session, TABLES[table], state, before):
+                if (flow, thing.id) not in living and not (flow == "gate" and _judged(session, thing)):
                     history.enqueue(session, flow, thing.id, f"again-{int(db.now().timestamp())}")
                     again += 1
     return again
+
+
+def _judged(session: Session, pull: pulls.Pull) -> bool:
+    """Whether the gate has had its say on these commits: a pull that failed it stays a draft, and that is no stillstand."""
+    for run in gate_runs.of_pull(session, pull.id):
+        if (run.base_sha, run.head_sha) == (pull.base_sha, pull.head_sha) and run.state is not GateState.running:
+            tries = [move for move in history.of(session, "gate_runs", run.id) if move.state_to == GateState.running]
+            return run.state is not GateState.error or len(tries) >= GATE_TRIES
+    return False
 
 
 def _quiet(name: str, work: Callable[[], None]) -> Callable[[], None]:

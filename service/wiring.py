@@ -1,6 +1,7 @@
 """Chooses the connectors: the only file that names concrete ones."""
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable
@@ -8,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from connectors.codemod import RecipeCodemod
-
 from connectors.localgit import LocalGit
 from connectors.ports import Limits, Ports
 from connectors.precedent_critic import PrecedentCritic
@@ -23,7 +23,8 @@ def utc_now() -> datetime:
 
 def wire(settings: Settings, catalogue: Catalogue, now: Callable[[], datetime] = utc_now) -> Ports:
     """The ports that the settings ask for."""
-    workdir = settings.data_dir.resolve() / "work"
+    executor = re.sub(r"[^A-Za-z0-9_-]", "-", settings.executor)
+    workdir = settings.data_dir.resolve() / "work" / executor  # processes may share the data folder, never this one
     workdir.mkdir(parents=True, exist_ok=True)
     return Ports(
         critic=PrecedentCritic(catalogue),

@@ -241,7 +241,7 @@ def _draft(stage: Stage, cases: int, rejections: int, progress: Progress) -> Non
         states = stage.get("/v1/stations")["cases"]
         finished = sum(states.get(state, 0) for state in ("drafted", "abstained", "failed", "stale"))
         progress.update(task, completed=min(finished, rejections))
-        return finished >= rejections
+        return bool(finished >= rejections)
 
     _until(stage, "every rejection has its draft or its reason", done)
 
@@ -291,7 +291,7 @@ def _build(stage: Stage, confirmed: int, progress: Progress) -> None:
         ended = sum(counts["handoffs"].get(state, 0) for state in ("gave_up", "refused", "blocked", "failed"))
         gated = sum(counts["gate_runs"].get(state, 0) for state in ("pass", "fail", "inconclusive", "error"))
         progress.update(task, completed=min(confirmed, ended + gated))
-        return ended + gated >= confirmed
+        return bool(ended + gated >= confirmed)
 
     _until(stage, "every confirmed hint has its verdict", done)
 

@@ -35,7 +35,8 @@ def serve(
         raise typer.Exit(78) from None
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     logging.basicConfig(level=logging.WARNING)
-    listener = socket.socket()
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a beat that is skipped because the last one still works is no news
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only on sockets that name their protocol
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))

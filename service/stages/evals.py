@@ -145,9 +145,9 @@ def _with_row(exam: _Exam, cure: CureVerdict, report: GateReport) -> CureVerdict
     """The pull's own eval row has to fail on base and pass on head; a row that does neither proves nothing."""
     if not exam.pull.row_suite or not exam.pull.row or cure.state != "cured":
         return cure
-    gained = [row for suite in report.suites if suite.suite == exam.pull.row_suite for row in suite.gained]
-    if str(exam.pull.row.get("id")) in gained:
-        return cure
+    suites = [suite for suite in report.suites if suite.suite == exam.pull.row_suite]
+    if any(suite.state == "error" or str(exam.pull.row.get("id")) in suite.gained for suite in suites):
+        return cure  # a suite that could not run speaks for itself: nothing is known of the row
     return CureVerdict(case_id=cure.case_id, state="no_effect", reason="its eval row does not go from failing to passing")
 
 

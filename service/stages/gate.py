@@ -103,7 +103,7 @@ def edit(db: Database, ports: Ports, catalogue: Catalogue, hint_id: str, *, vers
 def _replace(db: Database, hint_id: str, *, version: int, by: str, hint: Hint, findings: list[Finding], base_sha: str) -> hints.HintRow:
     text = hint.model_dump(mode="json", by_alias=True)
     with db.begin() as session:
-        row = _get(session, hint_id)
+        row = _get(session, hint_id, to_decide=True)
         _fresh(row, version)
         if row.state is not ReviewState.awaiting:
             raise IllegalMove(f"hint {hint_id} is {row.state}; take the decision back first", state=str(row.state))
@@ -124,7 +124,7 @@ def _replace(db: Database, hint_id: str, *, version: int, by: str, hint: Hint, f
 def undo(db: Database, hint_id: str, *, by: str) -> hints.HintRow:
     """Take the last decision back. A confirmation only until its handoff has started."""
     with db.begin() as session:
-        row = _get(session, hint_id)
+        row = _get(session, hint_id, to_decide=True)
         if row.state is ReviewState.awaiting:
             return row
         if row.state is ReviewState.confirmed:
@@ -155,8 +155,8 @@ def _no_twin(session: Session, row: hints.HintRow) -> None:
             raise NotConfirmable(f"{other.id} asks for the same change and is confirmed; mark this one as its duplicate", twin=other.id)
 
 
-def _get(session: Session, hint_id: str) -> hints.HintRow:
-    row = hints.get(session, hint_id)
+def _get(session: Session, hint_id: str, *, to_decide: bool = False) -> hints.HintRow:
+    row = hints.get_to_decide(session, hint_id) if to_decide else hints.get(session, hint_id)
     if row is None:
         raise NotFound(f"there is no hint {hint_id!r}")
     return row
@@ -169,7 +169,7 @@ def _fresh(row: hints.HintRow, version: int) -> None:
 
 def _open(session: Session, hint_id: str, version: int, by: str, to: ReviewState) -> hints.HintRow:
     """The hint, if this version may be decided on now. The same decision by the same person again passes through."""
-    row = _get(session, hint_id)
+    row = _get(session, hint_id, to_decide=True)
     _fresh(row, version)
     decided = row.state not in (ReviewState.awaiting, ReviewState.snoozed, ReviewState.asked)
     if decided and not (row.state is to and row.decided_by == by):

@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from rubric.schema import Case, Verdict
 from rubric.splits import side
 from service.db import Database
-from service.errors import CaseConflict
+from service.errors import CaseConflict, IllegalMove
 from service.lifecycle import DraftState, ReviewState
 from service.redaction import comment_key, redact
 from service.store import cases, hints, history, originals
 
+log = structlog.get_logger(__name__)
 BATCH = 200
 """most deliveries in one commit"""
 MASK_BATCH = 20
@@ -68,7 +70,7 @@ def accept(db: Database, deliveries: Sequence[Delivery], split_secret: bytes) ->
     """
     try:
         return _accept(db, deliveries, split_secret)
-    except IntegrityError:  # another process stored one of them between our look and our insert: look again
+    except (IntegrityError, IllegalMove):  # another process was faster with one of them: look again
         return _accept(db, deliveries, split_secret)
 
 
@@ -93,7 +95,7 @@ class _Ledger:
         self._by_name: dict[tuple[str, str], dict[int, tuple[str, str]]] = {}
         self._rows: list[dict[str, Any]] = []
         self._originals: list[dict[str, Any]] = []
-        for source in {delivery.source for delivery in deliveries}:
+        for source in sorted({delivery.source for delivery in deliveries}):
             mine = [(delivery, content) for delivery, content in zip(deliveries, hashes, strict=True) if delivery.source == source]
             names = [_name(delivery, content) for delivery, content in mine]
             for row in cases.known(session, source, names, [delivery.delivery_id for delivery, _ in mine if delivery.delivery_id]):
@@ -200,11 +202,14 @@ class Desk:
                     last = True
                     break
                 batch.append(item)
-            self._commit(batch)
+            # a sender that has gone away has cancelled its answer; nobody was told that this is stored
+            self._commit([item for item in batch if item[1].set_running_or_notify_cancel()])
             if last:
                 return
 
     def _commit(self, batch: list[tuple[Delivery, "Future[Receipt | CaseConflict]"]]) -> None:
+        if not batch:
+            return
         try:
             answers = accept(self._db, [delivery for delivery, _ in batch], self._secret)
         except Exception as error:
@@ -216,7 +221,10 @@ class Desk:
             return
         for (_, future), answer in zip(batch, answers, strict=True):
             future.set_result(answer)
-        self._nudge()
+        try:
+            self._nudge()
+        except Exception:
+            log.exception("the sweep could not be nudged; it comes by itself")
 
 
 def mask(db: Database, case_ids: Sequence[str]) -> None:

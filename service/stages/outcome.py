@@ -5,7 +5,7 @@ from typing import Any, Literal, cast
 
 from connectors.ports import LandingHost, PortError, Ports, ReplayAnswer
 from rubric.expectations import judge
-from rubric.schema import Hint, Plan
+from rubric.schema import Hint, Outcome, Plan
 from service.db import Database
 from service.errors import IllegalMove, NotFound, Unprocessable
 from service.lifecycle import GateState, OutcomeState, PullState
@@ -81,6 +81,30 @@ def _back(db: Database, pull_id: str, why: str) -> None:
             history.move(session, pull, PullState.ready, by="landing", why=why, closed_reason=why)
 
 
+def settle(db: Database, ports: Ports, pull_id: str) -> bool:
+    """Close a pull that is behind and not needed any more: what landed since cures its case. True: it is closed."""
+    with db.read() as session:
+        pull = pulls.get(session, pull_id)
+        hint = hints.get(session, pull.hint_id) if pull and pull.state is PullState.landing else None
+        inputs = originals.bodies(session, [hint.case_id]) if hint else {}
+    if pull is None or hint is None or hint.case_id not in inputs:
+        return False
+    try:
+        where, answers = _replayed(ports, pull.target, {hint.case_id: originals.ticket_of(inputs[hint.case_id])}, f"settle-{pull_id}")
+    except PortError:
+        return False  # the rebuild that comes next meets the same trouble and names it
+    if _state_of(hint.case_id, hint.hint, inputs[hint.case_id], answers) is not OutcomeState.cured:
+        return False
+    with db.begin() as session:
+        current = _get(session, pull_id)
+        if current.state is not PullState.landing:
+            return False
+        why = f"{Outcome.already_fixed}: the base {where} cures the case without it"
+        history.move(session, current, PullState.closed, by="landing", why=why, closed_reason=why)
+        _watch(session, db, current)
+    return True
+
+
 def give_up_landing(db: Database, pull_id: str, why: str) -> None:
     """Hand the pull back to the person who asked, with the reason."""
     _back(db, pull_id, why)
@@ -98,14 +122,14 @@ def _watch(session: Any, db: Database, pull: pulls.Pull) -> None:
 
 
 def recheck_after(db: Database, ports: Ports, pull_id: str) -> None:
-    """Recheck the target of a pull that was merged."""
+    """Recheck the target of a pull that was merged, or closed because it was not needed any more."""
     with db.read() as session:
         pull = pulls.get(session, pull_id)
-    if pull and pull.state is PullState.merged:
-        recheck(db, ports, pull.target)
+    if pull and pull.state in (PullState.merged, PullState.closed):
+        recheck(db, ports, pull.target, f"recheck-{pull_id}")
 
 
-def recheck(db: Database, ports: Ports, target_name: str) -> None:
+def recheck(db: Database, ports: Ports, target_name: str, folder: str) -> None:
     """Send the tickets of every merged pull of a target through the pipeline as it stands now."""
     with db.read() as session:
         watched = outcomes.of_target(session, target_name)
@@ -114,18 +138,29 @@ def recheck(db: Database, ports: Ports, target_name: str) -> None:
     tickets = {case_id: originals.ticket_of(body) for case_id, body in inputs.items()}
     if not inputs:
         return
+    try:
+        why, answers = _replayed(ports, target_name, tickets, folder)
+    except PortError as error:
+        why, answers = f"{error.code}: {error}", {}
+    with db.begin() as session:
+        for row in outcomes.of_target(session, target_name):
+            if row.case_id not in wanted or row.case_id not in inputs:
+                continue
+            state = _state_of(row.case_id, wanted[row.case_id], inputs[row.case_id], answers)
+            # what was seen once is not unseen because it could not be looked at today
+            if state is not OutcomeState.inconclusive or row.state is OutcomeState.watching:
+                history.move(session, row, state, by="outcome", why=why, since=db.now())
+
+
+def _replayed(ports: Ports, target_name: str, tickets: Mapping[str, dict[str, Any]], folder: str) -> tuple[str, dict[str, ReplayAnswer]]:
+    """(where, our id → answer) on the newest base. Two that run at once need folders of their own: each clears its folder first."""
     host = host_of(ports.hosts, target_name)
     target = look(host, host.head())
     if target.manifest.replay is None:
-        return
-    with scratch(ports.workdir, f"recheck-{target_name}-{target.sha[:12]}") as tree:
+        raise PortError("no_replay", "the manifest names no replay")
+    with scratch(ports.workdir, folder) as tree:
         host.export(target.sha, tree)
-        answers = {answer.case_id: answer for answer in ports.evals.replay(target.manifest.replay, tree, tickets)}
-    with db.begin() as session:
-        for row in outcomes.of_target(session, target_name):
-            if row.case_id in wanted and row.case_id in inputs:
-                state = _state_of(row.case_id, wanted[row.case_id], inputs[row.case_id], answers)
-                history.move(session, row, state, by="outcome", why=f"at {target.sha[:12]}", since=db.now())
+        return f"at {target.sha[:12]}", {answer.case_id: answer for answer in ports.evals.replay(target.manifest.replay, tree, tickets)}
 
 
 def _state_of(case_id: str, hint: Hint, original: dict[str, Any], answers: Mapping[str, ReplayAnswer]) -> OutcomeState:

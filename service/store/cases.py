@@ -8,7 +8,7 @@ from sqlalchemy import Index, UniqueConstraint, insert, or_, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from rubric.schema import Case, Verdict
-from service.db import Json, words
+from service.db import Json, alone, words
 from service.lifecycle import DraftState
 
 
@@ -61,8 +61,10 @@ class CaseRow(SQLModel, table=True):
 
 
 def known(session: Session, source: str, names: Iterable[str], deliveries: Iterable[str]) -> list[CaseRow]:
-    """Rows of a source that share a name or a delivery id with any of the given."""
-    query = select(CaseRow).where(CaseRow.source == source, or_(col(CaseRow.name).in_(list(names)), col(CaseRow.delivery_id).in_(list(deliveries))))
+    """Rows of a source that share a name or a delivery id with any of the given. Nobody else enters these names until we are done."""
+    wanted = list(names)
+    alone(session, *(f"case {source} {name}" for name in wanted))
+    query = select(CaseRow).where(CaseRow.source == source, or_(col(CaseRow.name).in_(wanted), col(CaseRow.delivery_id).in_(list(deliveries))))
     return list(session.exec(query))
 
 

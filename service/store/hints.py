@@ -10,7 +10,7 @@ from sqlalchemy import Index
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from rubric.schema import Hint
-from service.db import Json, words
+from service.db import Json, alone, words
 from service.lifecycle import ReviewState
 
 
@@ -70,6 +70,11 @@ def get(session: Session, hint_id: str) -> HintRow | None:
     return session.get(HintRow, hint_id)
 
 
+def get_to_decide(session: Session, hint_id: str) -> HintRow | None:
+    """The hint, which nobody else can decide on or edit until our transaction ends."""
+    return session.get(HintRow, hint_id, with_for_update=True)
+
+
 def of_case(session: Session, case_id: str) -> list[HintRow]:
     return list(session.exec(select(HintRow).where(HintRow.case_id == case_id).order_by(col(HintRow.id))))
 
@@ -92,7 +97,8 @@ def page(session: Session, narrow: Filter, after: tuple[datetime, str] | None, l
 
 
 def twins(session: Session, target: str, change_hash: str, but: str) -> list[HintRow]:
-    """Other hints of a target with the very same change that are still in play or were dismissed."""
+    """Other hints of a target with the very same change that are still in play or were dismissed. One transaction a change may look at a time."""
+    alone(session, f"change {target} {change_hash}")
     query = select(HintRow).where(HintRow.target == target, HintRow.change_hash == change_hash, HintRow.id != but)
     return list(session.exec(query.where(HintRow.state != ReviewState.stale).order_by(col(HintRow.created_at)).limit(20)))
 

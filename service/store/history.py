@@ -1,9 +1,10 @@
 """Every move of every thing: the only code that changes a state, and the row that says who, when and why."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, func, update
+from sqlalchemy import Index, event, func, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Field, Session, SQLModel, col, select
@@ -81,7 +82,20 @@ def _record(session: Session, thing: Any, start: State | None, to: State, by: st
 
 
 def count(session: Session, thing: str, state: str, change: int) -> None:
-    """Keep the tally of a state."""
+    """Keep the tally of a state. Written just before the commit and in one order: two transactions never wait for each other."""
+    if "tallies" not in session.info:
+        session.info["tallies"] = Counter()
+        event.listen(session, "before_commit", _write_tallies)
+    session.info["tallies"][thing, str(state)] += change
+
+
+def _write_tallies(session: Session) -> None:
+    for (thing, state), change in sorted(session.info.pop("tallies", {}).items()):
+        if change:
+            _add(session, thing, state, change)
+
+
+def _add(session: Session, thing: str, state: str, change: int) -> None:
     guarded = update(Tally).where(col(Tally.thing) == thing, col(Tally.state) == state).values(number=col(Tally.number) + change)
     if session.connection().execute(guarded).rowcount == 0:
         insert = postgres_insert if session.connection().dialect.name == "postgresql" else sqlite_insert

@@ -15,7 +15,7 @@ _WHOLE: dict[str, dict[str, Any]] = {
     "risk_reason": {"type": "string", "maxLength": LONG},
 }
 LABELS = {"summary": "Summary", "target": "Target", "risk_reason": "Why this risk"}
-HELP = {"lines": "one per line", "map": "one `key = value` per line", "json": "as JSON", "number": "", "text": "", "long": ""}
+HELP = {"lines": "one per line", "map": "one key = value per line", "json": "as JSON", "number": "", "text": "", "long": ""}
 HERE = ("evidence", "rules_invented", "worked_example")
 """parts that are shown but not typed, with findings of their own"""
 
@@ -44,7 +44,7 @@ class Part:
     @property
     def help(self) -> str:
         """How to write it."""
-        return "; ".join(part for part in (HELP[self.kind], "may stay empty" if self.optional and self.kind != "lines" else "") if part)
+        return "; ".join(part for part in (HELP[self.kind], "optional" if self.optional and self.kind != "lines" else "") if part)
 
 
 class Mistyped(Exception):

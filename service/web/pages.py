@@ -95,7 +95,7 @@ def word_diff(old: object, new: object) -> list[tuple[str, str]]:
     for start, other, size in blocks:
         kept = "".join(before[start : start + size])
         gone, come = "".join(before[a:start]), "".join(after[b:other])
-edge = start == other == 0 or (start + size == len(before) and other + size == len(after))
+        edge = start == other == 0 or (start + size == len(before) and other + size == len(after))
         if not edge and len(kept.split()) < 2:  # a lone word between two changes only makes both hard to read
             continue
         found += [["del", gone], ["ins", come], ["same", kept]]

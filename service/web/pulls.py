@@ -14,8 +14,6 @@ from service.web.pages import TypedDep, page, see
 
 router = APIRouter(include_in_schema=False)
 TABS = ("draft", "ready", "landing", "merged", "closed")
-LIVE = ("draft", "landing")
-"""states that move on by themselves"""
 DONE = {"merge": "Asked to merge.", "closed": "Closed."}
 SHOWN_LINES = 3000
 """lines of a diff on the page"""
@@ -104,12 +102,13 @@ def _show(
     lines, trouble = _diff(home, about.pull)
     run = about.runs[0] if about.runs else None
     report = (run or {}).get("report") or {}
+    unchanged = sum(one.get("state") == "same" for one in report.get("controls") or [])
     controls = sorted(report.get("controls") or [], key=lambda one: one.get("state") == "same")
-    moving = about.pull["state"] in LIVE
+    moving = about.pull["state"] == "landing" or (about.pull["state"] == "draft" and (run is None or run["state"] == "running"))
     return page(
         request, "pull.html", status, about=about, pull=about.pull, hint=about.hint, run=run, report=report, controls=controls, lines=lines,
         trouble=trouble, problem=problem, reason=reason, flash=DONE.get(done, ""), moving=moving, live=live and moving and not problem,
-        moods=MOODS, outcomes=OUTCOMES, cut=len(lines) > SHOWN_LINES, shown=SHOWN_LINES,
+        moods=MOODS, outcomes=OUTCOMES, unchanged=unchanged, cut=len(lines) > SHOWN_LINES, shown=SHOWN_LINES,
     )  # fmt: skip
 
 

@@ -1,0 +1,172 @@
+"""The critic's room holds here: whatever the critic does, the case ends in a named state, and only once."""
+
+import pytest
+
+from connectors.ports import PortError
+from connectors.scripted import ScriptedCritic
+from rubric.drafting import Abstained, Brief, Drafted
+from rubric.schema import Outcome
+from service.lifecycle import DraftState, ReviewState
+from service.stages import critic, intake
+from service.store import cases, hints
+from tests.samples.small import small_host, weigh_less, weight_hint
+from tests.samples.world import World
+
+
+def end(world: World, case_id: str) -> tuple[str, str | None, str | None]:
+    row = world.case(case_id)
+    return str(row.state), row.outcome, row.reason
+
+
+def test_a_drafted_case_has_its_linted_hints_with_where_they_come_from(world: World) -> None:
+    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief), weight_hint(brief, to=2)])))
+    case_id = world.rejects("email postcode", "wrong person")
+    world.runs()
+    assert end(world, case_id) == ("drafted", None, None)
+    with world.db.read() as session:
+        first, second = hints.of_case(session, case_id)
+    assert (first.state, first.critic, first.base_sha, first.rubric_version) == (
+        ReviewState.awaiting, "scripted-1", world.host.head(), world.catalogue.version,
+    )  # fmt: skip
+    assert first.draft == first.current and first.content_hash == hints.content_hash(first.current)
+    assert first.change_hash != second.change_hash
+    assert [finding for finding in first.findings if finding["blocks"]] == []
+
+
+def test_a_hint_that_lint_holds_something_against_says_what(world: World) -> None:
+    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, target="fetch:nothing")])))
+    case_id = world.rejects("email postcode", "wrong person")
+    hint = world.runs().hint_of(case_id)
+    assert "target_unknown" in {finding["code"] for finding in hint.findings if finding["blocks"]}
+
+
+def test_an_abstention_keeps_its_outcome_and_reason(world: World) -> None:
+    world.with_ports(critic=ScriptedCritic({"t-1": Abstained(outcome=Outcome.one_off, reason="happens once")}))
+    case_id = world.rejects("email postcode", "wrong person")
+    world.runs()
+    assert end(world, case_id) == ("abstained", "one_off", "happens once")
+
+
+def test_a_draft_without_hints_is_an_abstention(world: World) -> None:
+    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[])))
+    case_id = world.rejects("email postcode", "wrong person")
+    assert end(world.runs(), case_id)[:2] == ("abstained", "unclear_ask_back")
+
+
+def test_a_critic_that_cannot_answer_fails_the_case_with_its_code(world: World) -> None:
+    world.with_ports(critic=ScriptedCritic({"t-1": PortError("rate_limited", "come back later")}))
+    case_id = world.rejects("email postcode", "wrong person")
+    assert end(world.runs(), case_id) == ("failed", None, "rate_limited")
+    assert world.broken == []
+
+
+def test_a_critic_that_breaks_leaves_a_named_state_and_others_go_on(world: World) -> None:
+    def answer(brief: Brief) -> Drafted:
+        if brief.case.external_id == "bad":
+            raise ZeroDivisionError("not ours to see")
+        return weigh_less(brief)
+
+    world.with_ports(critic=ScriptedCritic(answer))
+    bad, good = world.rejects("email postcode", "wrong", name="bad"), world.rejects("email postcode", "wrong", name="good")
+    world.runs()
+    assert end(world, bad) == ("failed", None, "internal")
+    assert "not ours to see" not in str(world.moves("cases", bad))
+    assert end(world, good)[0] == "drafted"
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        ({"triage.yaml": None}, "no_manifest"),
+        ({"triage.yaml": b"version: 2\n"}, "manifest_invalid"),
+        ({"triage.yaml": b"{"}, "manifest_invalid"),
+        ({"config/fetch.json": b"{"}, "config_unreadable"),
+    ],
+)
+def test_a_target_that_cannot_be_read_is_named(world: World, files: dict[str, bytes | None], code: str) -> None:
+    case_id = world.rejects("email postcode", "wrong person")
+    world.with_ports(hosts={"bank": small_host(**files)})
+    assert end(world.runs(), case_id) == ("failed", None, code)
+
+
+def test_a_target_that_nobody_configured_is_named(world: World) -> None:
+    case_id = world.rejects("email postcode", "wrong person")
+    assert end(world.with_ports(hosts={}).runs(), case_id) == ("failed", None, "target_unknown")
+
+
+def test_a_leaf_that_is_gone_is_not_reproducible_and_costs_no_call(world: World) -> None:
+    case_id = world.rejects("email postcode", "wrong person")
+    gone = small_host(**{"config/intents.json": b'{"tree": {"cards": {"leaves": {"other": {}}}}}\n'})
+    world.with_ports(hosts={"bank": gone}).runs()
+    assert end(world, case_id)[:2] == ("abstained", "not_reproducible")
+    assert world.ports.critic.briefs == []  # type: ignore[attr-defined]
+
+
+def test_the_critic_sees_redacted_text_neighbours_and_open_hints_and_never_itself(world: World) -> None:
+    ticket = {"messages": [{"role": "customer", "text": "Ada Byron here, email postcode"}], "known_values": {"name": "Ada Byron"}}
+    ok = world.accepts("email")
+    first = world.rejects(ticket, "that is not Ada Byron!")
+    world.runs()
+    second = world.rejects(ticket, "again")
+    world.runs()
+    one, two = world.ports.critic.briefs  # type: ignore[attr-defined]
+    assert "Ada" not in one.case.model_dump_json() and "<NAME_1" in one.case.comment
+    assert [near.case_id for near in two.rejected] == [first] and [near.case_id for near in two.accepted] == [ok]
+    assert len(one.open_hints) == 0 and len(two.open_hints) == 1
+    assert two.case_id == second and second not in {near.case_id for near in two.rejected}
+
+
+def test_a_case_that_takes_its_worker_down_each_time_is_set_aside(world: World) -> None:
+    def killed(brief: Brief) -> Drafted:
+        raise KeyboardInterrupt  # ends the flow without a word, as a kill does
+
+    case_id = world.rejects("email postcode", "wrong person")
+    world.with_ports(critic=ScriptedCritic(killed))
+    for _ in range(critic.MAX_ATTEMPTS):
+        with pytest.raises(KeyboardInterrupt):
+            world.reopen("draft", case_id)
+        assert world.case(case_id).state is DraftState.queued
+    world.reopen("draft", case_id)
+    assert end(world, case_id) == ("failed", None, "crashed_repeatedly")
+    assert len(world.ports.critic.briefs) == critic.MAX_ATTEMPTS  # type: ignore[attr-defined]
+
+
+def test_an_answer_that_comes_after_a_revision_is_not_written(world: World) -> None:
+    def slow(brief: Brief) -> Drafted:
+        if brief.case.revision == 1:
+            world.rejects("email postcode", "I meant something else", name="t-1", revision=2)
+        return weigh_less(brief)
+
+    old = world.rejects("email postcode", "wrong person", name="t-1")
+    world.with_ports(critic=ScriptedCritic(slow)).runs()
+    new = intake.case_id_of("desk", "t-1", 2)
+    assert end(world, old)[0] == "stale" and end(world, new)[0] == "drafted"
+    with world.db.read() as session:
+        assert hints.of_case(session, old) == [] and len(hints.of_case(session, new)) == 1
+
+
+def test_drafting_twice_asks_once(world: World) -> None:
+    case_id = world.rejects("email postcode", "wrong person")
+    world.runs().reopen("draft", case_id)
+    assert len(world.ports.critic.briefs) == 1  # type: ignore[attr-defined]
+    with world.db.read() as session:
+        assert len(hints.of_case(session, case_id)) == 1
+        assert cases.get(session, case_id).attempts == 1  # type: ignore[union-attr]
+
+
+def test_held_out_examples_are_never_shown(world: World) -> None:
+    """What the critic learns from is decided at intake; whoever wrote the case cannot be scored on it and copied from."""
+    for number in range(20):
+        world.rejects("email postcode", f"wrong person {number}", name=f"n{number}")
+    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, to=len(brief.case.comment))]))).runs()
+    sides = {}
+    for number in range(20):
+        case_id = intake.case_id_of("desk", f"n{number}", 1)
+        sides[case_id] = world.case(case_id).side
+        world.marks_duplicate(world.hint_of(case_id).id, of=world.hint_of(intake.case_id_of("desk", "n0", 1)).id) if number else None
+    world.rejects("email postcode", "one more", name="last")
+    asked = ScriptedCritic(weigh_less)
+    world.with_ports(critic=asked).runs()
+    shown = {one.case_id for one in asked.briefs[0].precedents}
+    assert shown and "held_out" in sides.values()
+    assert "held_out" not in {sides[case_id] for case_id in shown}

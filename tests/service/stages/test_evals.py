@@ -1,0 +1,213 @@
+"""The gate on a pull holds here: it passes only what cures its case, keeps every row and changes no control."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.scripted import ScriptedAgent, ScriptedCritic, ScriptedEvals
+from rubric.drafting import Drafted
+from service.lifecycle import GateState, PullState
+from service.stages import evals
+from service.store import gate_runs, hints, pulls
+from tests.samples.small import plan_of, small_evals, weight_hint
+from tests.samples.world import World
+
+
+def built(world: World, *, controls: list[str] | None = None) -> pulls.Pull:
+    """A draft pull that the gate has not looked at."""
+    case_id = world.rejects("email postcode", "wrong person")
+    if controls is not None:
+        world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, controls=controls)])))
+    hint = world.runs().hint_of(case_id)
+    world.confirms(hint.id)
+    world.reopen("handoff", world.handoff_of(hint.id).id)
+    return world.pull_of(hint.id)
+
+
+def run(world: World, pull: pulls.Pull) -> gate_runs.GateRun:
+    assert evals.run(world.db, world.ports, pull.id) is not None
+    return world.gate_of(pull.id)
+
+
+def reasons(found: gate_runs.GateRun) -> str:
+    return "; ".join(found.report["reasons"])
+
+
+def weights(**new: int) -> ScriptedAgent:
+    """An agent that writes these weights, whatever the hint says."""
+    text = json.dumps({"weights": {"email": 3, "postcode": 5, **new}}) + "\n"
+    return ScriptedAgent(lambda job, tree: {"config/fetch.json": text.encode()})
+
+
+def test_a_cure_that_keeps_everything_passes_and_makes_the_pull_ready(world: World) -> None:
+    ok = world.accepts("email")
+    pull = built(world)
+    found = run(world, pull)
+    assert (found.state, found.report["reasons"]) == (GateState.passed, [])
+    assert found.report["cure"]["state"] == "cured" and [one["case_id"] for one in found.report["controls"]] == [ok]
+    assert found.report["suites"][0]["gained"] == [pull.hint_id]
+    assert world.pull(pull.id).state is PullState.ready
+
+
+def test_a_change_that_does_not_cure_its_case_fails(world: World) -> None:
+    pull = built(world.with_ports(agent=weights(postcode=4)))
+    found = run(world, pull)
+    assert found.state is GateState.failed and "is not cured" in reasons(found)
+    assert world.pull(pull.id).state is PullState.draft
+
+
+def test_a_control_that_changes_fails(world: World) -> None:
+    ok = world.accepts("postcode")
+    spoiled = ScriptedEvals(lambda suite, tree, row: True, _other_reply_for("postcode"))
+    pull = built(world)
+    found = run(world.with_ports(evals=spoiled), pull)
+    assert found.state is GateState.failed and f"the control case {ok} changed" in reasons(found)
+
+
+def _other_reply_for(words: str) -> Any:
+    """A pipeline that, with the change in place, says something else to a ticket nobody complained about."""
+
+    def plan(tree: Path, case: dict[str, Any]) -> dict[str, Any]:
+        said = case["ticket"]["messages"][0]["text"]
+        found = plan_of(tree, said)
+        changed = json.loads((tree / "config/fetch.json").read_text())["weights"]["postcode"] != 5
+        return {**found, "reply": "Go away"} if changed and said == words else found
+
+    return plan
+
+
+def test_a_lost_row_fails(world: World) -> None:
+    def passes(suite: str, tree: Path, row: dict[str, Any]) -> bool:
+        changed = json.loads((tree / "config/fetch.json").read_text())["weights"]["postcode"] != 5
+        return not (changed and row["id"] == "f2")
+
+    pull = built(world)
+    found = run(world.with_ports(evals=ScriptedEvals(passes, _other_reply_for("nothing"))), pull)
+    assert found.state is GateState.failed and "1 lost" in reasons(found) and "f2" in reasons(found)
+
+
+def test_a_row_that_does_not_go_from_failing_to_passing_is_no_proof(world: World) -> None:
+    """The pull brings a row; by the time of the gate it passes on both sides."""
+    pull = built(world)
+    always = ScriptedEvals(lambda suite, tree, row: True, _other_reply_for("nothing"))
+    found = run(world.with_ports(evals=always), pull)
+    assert found.state is GateState.failed and "its eval row does not go from failing to passing" in reasons(found)
+
+
+@pytest.mark.parametrize("failure", ["timeout", "killed", "bad_rows", "no_rows_file", "command_missing"])
+def test_a_suite_that_runs_on_neither_side_is_an_error(world: World, failure: str) -> None:
+    pull = built(world)
+    found = run(world.with_ports(evals=small_evals(**{"fetch-golden": failure})), pull)
+    assert found.state is GateState.error and failure in reasons(found)
+    assert world.pull(pull.id).state is PullState.draft
+
+
+@pytest.mark.parametrize("failure", ["replay_garbage", "replay_missing", "timeout", "command_missing"])
+def test_a_replay_that_gives_no_plan_is_an_error_with_its_reason(world: World, failure: str) -> None:
+    pull = built(world)
+    found = run(world.with_ports(evals=small_evals(replay=failure)), pull)
+    assert found.state is GateState.error and f"no plan on base ({failure})" in reasons(found)
+
+
+def test_a_replay_that_answers_nonsense_is_an_error(world: World) -> None:
+    pull = built(world)
+    nonsense = ScriptedEvals(lambda suite, tree, row: True, lambda tree, case: {"reply": 7})
+    found = run(world.with_ports(evals=nonsense), pull)
+    assert found.state is GateState.error and "replay_garbage" in reasons(found)
+
+
+def test_an_error_is_tried_again_and_a_verdict_is_not(world: World) -> None:
+    pull = built(world)
+    run(world.with_ports(evals=small_evals(**{"fetch-golden": "timeout"})), pull)
+    assert run(world.with_ports(evals=small_evals()), pull).state is GateState.passed
+    again = small_evals(**{"fetch-golden": "timeout"})
+    assert run(world.with_ports(evals=again), pull).state is GateState.passed
+    assert again.runs == []
+    with world.db.read() as session:
+        assert len(gate_runs.of_pull(session, pull.id)) == 1
+    assert world.moves("gate_runs", evals.run_id(pull)) == ["running", "error", "running", "pass"]
+
+
+def test_the_exam_is_the_base_s_whatever_the_head_says(world: World) -> None:
+    """A head that rewrites rows, manifest or graders is examined with the base's."""
+    pull = built(world.with_ports(agent=weights(postcode=4)))
+    host: Any = world.host
+    manifest = (host.read(pull.base_sha, "triage.yaml") or b"").replace(b"min_rows: 2", b"min_rows: 1")
+    cheat = host.publish(
+        "triage/cheat", pull.base_sha, {"evals/fetch/cases.jsonl": b'{"id": "f1", "words": "email", "expected": "rec_a"}\n', "triage.yaml": manifest}, "x"
+    )
+    with world.db.begin() as session:
+        row = pulls.get(session, pull.id)
+        assert row
+        row.head_sha, row.row, row.row_suite = cheat.sha, None, None
+    found = run(world, world.pull(pull.id))
+    assert found.state is GateState.failed
+    assert found.report["from_base"] == ["evals/fetch/cases.jsonl", "triage.yaml"]
+    assert found.report["suites"] and all(suite["rows_head"] == suite["rows_base"] for suite in found.report["suites"])
+
+
+def test_no_suite_and_no_change_is_no_pass(world: World) -> None:
+    pull = built(world)
+    with world.db.begin() as session:
+        row = pulls.get(session, pull.id)
+        assert row
+        row.head_sha, row.row, row.row_suite = row.base_sha, None, None
+    assert run(world, world.pull(pull.id)).state is GateState.failed
+
+
+def test_named_controls_come_first_and_no_more_than_the_limit(world: World) -> None:
+    accepted = [world.accepts("email", name=f"ok{number}") for number in range(30)]
+    pull = built(world, controls=[accepted[0]])
+    asked = [one["case_id"] for one in run(world, pull).report["controls"]]
+    assert asked[0] == accepted[0] and len(asked) == world.ports.limits.controls == len(set(asked))
+
+
+def test_a_control_that_cannot_be_replayed_any_more_on_one_side_is_an_error(world: World) -> None:
+    world.accepts("postcode")
+
+    def plan(tree: Path, case: dict[str, Any]) -> dict[str, Any]:
+        found = _other_reply_for("nothing")(tree, case)
+        if found["reply"] and tree.name == "head" and case["ticket"]["messages"][0]["text"] == "postcode":
+            raise ValueError
+        return found  # type: ignore[no-any-return]
+
+    pull = built(world)
+    real = small_evals()
+    found = run(world.with_ports(evals=ScriptedEvals(real._passes, plan)), pull)
+    assert found.state is GateState.error and "no plan on head" in reasons(found)
+
+
+def test_a_report_holds_no_value_of_the_customer(world: World) -> None:
+    ticket = {"messages": [{"role": "customer", "text": "Ada Byron, email postcode, ada.byron@mail.example"}], "known_values": {"name": "Ada Byron"}}
+    hint = _confirmed(world, ticket)
+    found = world.runs().gate_of(world.pull_of(hint.id).id)
+    assert found.state is GateState.passed
+    assert "Ada" not in json.dumps(found.report) and "byron" not in json.dumps(found.report).lower()
+
+
+def _confirmed(world: World, ticket: dict[str, Any]) -> hints.HintRow:
+    case_id = world.rejects(ticket, "not Ada Byron")
+    hint = world.runs().hint_of(case_id)
+    return world.confirms(hint.id)
+
+
+def test_a_pull_that_is_not_there_has_no_gate(world: World) -> None:
+    assert evals.run(world.db, world.ports, "p") is None
+    evals.fail(world.db, "p", "nobody")
+
+
+def test_a_gate_that_breaks_is_an_error_with_a_name(world: World) -> None:
+    class Broken:
+        name = "broken"
+
+        def run_suite(self, *_: Any) -> Any:
+            raise ZeroDivisionError
+
+        replay = run_suite
+
+    pull = built(world)
+    with pytest.raises(ZeroDivisionError):
+        world.with_ports(evals=Broken()).reopen("gate", pull.id)
+    assert (world.gate_of(pull.id).state, reasons(world.gate_of(pull.id))) == (GateState.error, "internal error (ZeroDivisionError); see the log")
