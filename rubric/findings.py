@@ -33,7 +33,7 @@ CODES = {
 """code → what it means"""
 WARNINGS = frozenset({
     "needs_worked_example", "target_careful", "scores_unchecked", "templates_missing",
-    "third_level", "too_few_look_alikes", "tightens_extraction", "risk_understated",
+    "third_level", "too_few_look_alikes", "tightens_extraction", "risk_understated", "twin",
 })  # fmt: skip
 """Codes that a gatekeeper may overrule; every other one blocks confirming."""
 

@@ -13,7 +13,7 @@ TEXT_CAP = 64 * 1024
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,63}$"
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Refuse what one of our two databases cannot hold, so that both give the same answer."""
     if "\x00" in text:
         raise ValueError("holds a NUL character, which cannot be stored")
@@ -22,9 +22,9 @@ def _storable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(max_length=TEXT_CAP), AfterValidator(_storable)]
+Text = Annotated[str, StringConstraints(max_length=TEXT_CAP), AfterValidator(storable)]
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-Label = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)]
+Label = Annotated[str, StringConstraints(max_length=200), AfterValidator(storable)]
 
 
 class Value(BaseModel):

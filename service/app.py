@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -17,7 +17,7 @@ from connectors.webhooks import read_secret
 from rubric.catalogue import load
 from service.db import UNREACHABLE, Database, UnsafeDatabase
 from service.engine import Engine
-from service.errors import Misconfigured, Overloaded, TriageError
+from service.errors import Malformed, Misconfigured, Overloaded, TriageError, Unreached
 from service.flows import bodies
 from service.migrate import migrate
 from service.scratch import clear
@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None) -> 
     for error in UNREACHABLE:
         app.add_exception_handler(error, _unreachable)
     app.add_exception_handler(Exception, _broken)
-    app.add_middleware(_Headers)
+    app.add_middleware(_Edge)
     return app
 
 
@@ -138,23 +138,28 @@ def _sources(settings: Settings) -> dict[str, Source]:
 
 def _triage_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TriageError)
+    return _told(request, error)
+
+
+def _told(request: Request, error: TriageError) -> Response:
+    """A page for a person, a problem document for a program."""
     return pages.error_page(request, error) if pages.wants_page(request) else problem_of(error)
 
 
 def _port_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PortError)
-    return problem(503 if error.retryable else 502, error.code, str(error))
+    return _told(request, Unreached(str(error), status=503 if error.retryable else 502, code=error.code))
 
 
 def _unreachable(request: Request, error: Exception) -> Response:
-    return problem_of(Overloaded())
+    return _told(request, Overloaded())
 
 
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    return problem(422, "field_invalid", f"{place}: {first['msg']}", {"problems": len(error.errors())})
+    return _told(request, Malformed(f"{place}: {first['msg']}", problems=len(error.errors())))
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -166,17 +171,21 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _broken(request: Request, error: Exception) -> Response:
     """The log has the story; the reply names nothing of it."""
-    return JSONResponse({"type": "about:blank", "title": "internal", "status": 500, "code": "internal", "detail": "internal error"}, 500)
+    return _told(request, TriageError("Something broke on our side; the log says what."))
 
 
-class _Headers:
-    """Adds the security headers to every answer, errors included."""
+class _Edge:
+    """Adds the security headers to every answer, errors included, and keeps NULs out of addresses."""
 
     def __init__(self, app: ASGIApp):
         self._app = app
         self._extra = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":  # no database of ours takes a NUL, so no address has one
+            path = "/nul" if "\x00" in scope["path"] else scope["path"]
+            scope = {**scope, "path": path, "query_string": scope.get("query_string", b"").replace(b"%00", b"")}
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *self._extra]

@@ -65,3 +65,18 @@ class Misconfigured(TriageError):
     """The settings do not allow a safe start."""
 
     status, code = 500, "misconfigured"
+
+
+class Malformed(TriageError):
+    """A field of the request is missing or not of its kind."""
+
+    status, code = 422, "field_invalid"
+
+
+class Unreached(TriageError):
+    """An outside system did not do what was asked."""
+
+    def __init__(self, message: str, *, status: int, code: str):
+        super().__init__(message)
+        self.status = status
+        self.code = code

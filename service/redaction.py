@@ -13,7 +13,7 @@ from stdnum import iban, luhn
 MAX_KNOWN = 50
 """known values looked at per case"""
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", re.UNICODE)
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ ]?[A-Z0-9]{2,4}){3,8}(?![A-Za-z0-9])", re.IGNORECASE)
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ ]?[A-Z0-9]){11,30}", re.IGNORECASE)
 _CARD = re.compile(r"(?<![\w-])[0-9](?:[ -]?[0-9]){12,18}(?![\w-])")
 _PHONE_LIKE = re.compile(r"(?<![\w.])[+(]?[0-9][0-9 ()/.-]{6,20}[0-9](?![\w.])")
 _PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*)_([0-9]+)([A-Z]?)>")
@@ -90,11 +90,16 @@ def _fold(text: str) -> str:
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char)).casefold()
 
 
-_ACCENTED: dict[str, list[str]] = {}
-for _char in map(chr, [*range(0xC0, 0x250), *range(0x1E00, 0x1F00)]):
-    if _char.isalpha() and _fold(_char) != _char:
-        _ACCENTED.setdefault(_fold(_char), []).append(_char)
-"""letter without accents → its accented forms, of the Latin blocks"""
+def _accented() -> dict[str, list[str]]:
+    """letter without accents → its accented forms, of the Latin blocks"""
+    found: dict[str, list[str]] = {}
+    for char in map(chr, [*range(0xC0, 0x250), *range(0x1E00, 0x1F00)]):
+        if char.isalpha() and _fold(char) != char:
+            found.setdefault(_fold(char), []).append(char)
+    return found
+
+
+_ACCENTED = _accented()
 
 
 def mask_text(text: str, masks: Masks) -> str:
@@ -102,9 +107,22 @@ def mask_text(text: str, masks: Masks) -> str:
     for pattern, placeholder in masks.known:
         text = _replace(text, pattern, lambda _value, placeholder=placeholder: placeholder, masks)  # type: ignore[misc]
     text = _replace(text, _EMAIL, lambda value: masks.placeholder("EMAIL", value), masks)
-    text = _replace(text, _IBAN, lambda value: masks.placeholder("IBAN", value) if iban.is_valid(value) else None, masks)
+    text = _mask_ibans(text, masks)
     text = _replace(text, _CARD, lambda value: masks.placeholder("CARD", value) if luhn.is_valid(re.sub(r"\D", "", value)) else None, masks)
     return _replace(text, _PHONE_LIKE, lambda value: masks.placeholder("PHONE", value) if _is_phone(value) else None, masks)
+
+
+def _mask_ibans(text: str, masks: Masks) -> str:
+    """An IBAN ends where its sum is right: what follows it may look like more of it."""
+    kept, at = [], 0
+    while match := _IBAN.search(text, at):
+        value = match.group()
+        ends = (end for end in range(len(value), 14, -1) if value[end - 1] != " " and not text[match.start() + end : match.start() + end + 1].isalnum())
+        end = next((end for end in ends if iban.is_valid(value[:end])), 0)
+        kept += [text[at : match.start()], masks.placeholder("IBAN", value[:end]) if end else value[:4]]
+        masks.hits += bool(end)
+        at = match.start() + (end or 4)
+    return "".join(kept) + text[at:]
 
 
 def _replace(text: str, pattern: re.Pattern[str], mask: Callable[[str], str | None], masks: Masks) -> str:
@@ -149,13 +167,13 @@ def redact(document: dict[str, Any]) -> tuple[dict[str, Any], Masks]:
     """The work copy of a received case (JSON of `rubric.schema.Case`) and the masks that made it."""
     masks = masks_for(document.get("ticket", {}).get("known_values") or {})
     kept = {key: document[key] for key in _NEVER_MASKED if key in document}
-    masked = mask_document({key: value for key, value in document.items() if key not in _NEVER_MASKED}, masks)
-    masked.pop("snapshot", None)  # holds whole records; only replay has a use for it
+    # a snapshot holds whole records; only replay has a use for it
+    rest = {key: value for key, value in document.items() if key not in (*_NEVER_MASKED, "snapshot")}
+    masked = {key: redact_plan(value, masks) if key == "plan" else mask_document(value, masks) for key, value in rest.items()}
     if isinstance(document.get("rejection"), dict):
         masked["rejection"].update({key: document["rejection"][key] for key in ("at", "by", "reason") if key in document["rejection"]})
     for place, message in enumerate(document["ticket"]["messages"]):
         masked["ticket"]["messages"][place].update({key: message[key] for key in ("at", "role") if key in message})
-    masked["plan"] = redact_plan(document["plan"], masks)
     return {**kept, **masked}, masks
 
 

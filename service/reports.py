@@ -150,9 +150,19 @@ def hint_item(session: Session, hint_id: str) -> HintItem:
         case=case.work or {}, masked=case.masked, side=case.side, undo_until=waiting.due_at if waiting else None,
         handoffs=[one.model_dump(mode="json") for one in work], pulls=[one.model_dump(mode="json", exclude={"body", "row"}) for one in made],
         duplicates=[one.id for one in hints.duplicates(session, hint_id)],
-        moves=_moves(session, ("hints", row.id), *(("pulls", one.id) for one in made)),
+        moves=_with_edits(session, hint_id, _moves(session, ("hints", row.id), *(("pulls", one.id) for one in made))),
         before=around[0], next=around[1],
     )  # fmt: skip
+
+
+def _with_edits(session: Session, hint_id: str, moves: list[Move]) -> list[Move]:
+    """An edit changes no state, but belongs in the story."""
+    edits = [
+        Move(thing="hints", state_from=None, state_to="edited", by=one.by, why=f"version {one.hint_version} to {one.hint_version + 1}", at=one.at)
+        for one in reviews.of_hint(session, hint_id)
+        if one.verdict == "edit"
+    ]
+    return sorted([*moves, *edits], key=lambda move: move.at)
 
 
 def _moves(session: Session, *things: tuple[str, str]) -> list[Move]:

@@ -84,6 +84,7 @@ def edit(db: Database, ports: Ports, catalogue: Catalogue, hint_id: str, *, vers
     """Replace fields of the hint (`target`, `summary`, `change`); lint runs again on the result."""
     with db.read() as session:
         row = _get(session, hint_id)
+        _fresh(row, version)
         case = cases.get(session, row.case_id)
         twins = [(other.id, other.hint) for other in hints.in_play(session, row.target, 300) if other.id != row.id]
     unknown = set(change) - {"target", "summary", "change", "risk_reason"}

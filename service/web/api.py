@@ -1,14 +1,16 @@
 """JSON for programs: cases, hints and their decisions, pulls, and whether the process is well."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
+from rubric.schema import storable
 from service import reports
 from service.errors import Unprocessable
+from service.redaction import texts
 from service.stages import gate, outcome
 from service.web.deps import HouseDep, PersonDep, ReadDep
 
@@ -21,10 +23,20 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Decision(BaseModel):
-    """A verdict on exactly the version that its maker saw."""
+class Body(BaseModel):
+    """A request body: no unknown fields, no conversions, no text that one of our databases cannot hold."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="after")
+    def _storable(self) -> Self:
+        for text in texts(self.model_dump()):
+            storable(text)
+        return self
+
+
+class Decision(Body):
+    """A verdict on exactly the version that its maker saw."""
 
     verdict: Literal["confirm", "dismiss", "duplicate"]
     version: int = Field(ge=1, le=1_000_000)
@@ -36,10 +48,8 @@ class Decision(BaseModel):
     seconds: float | None = Field(default=None, ge=0, le=86_400)
 
 
-class HintEdit(BaseModel):
+class HintEdit(Body):
     """New values for fields of a hint; what is left out stays."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     version: int = Field(ge=1, le=1_000_000)
     target: str | None = Field(default=None, max_length=300)
@@ -48,8 +58,8 @@ class HintEdit(BaseModel):
     change: dict[str, Any] | None = None
 
 
-class Closing(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Closing(Body):
+    """A person's no to a pull."""
 
     reason: str = Field(min_length=1, max_length=500)
 

@@ -171,7 +171,7 @@ def test_scores_that_cannot_be_recomputed_are_named_and_do_not_block() -> None:
 def test_a_twin_is_named_whatever_argues_for_it() -> None:
     other = hint(W, scores={}, _hint={"cure_case": "c9", "risk": "careful", "evidence": []})
     findings = found(hint(W), ("h7", other), ("h8", hint(W, to=8, scores={})), ("h9", hint(T)))
-    assert [(finding.code, finding.blocks) for finding in findings] == [("twin", True)]
+    assert [(finding.code, finding.blocks) for finding in findings] == [("twin", False)]
     assert "h7" in findings[0].text
     reordered = hint(TPL, templates=["reply:locked.steps", "login.help"])
     assert [finding.code for finding in found(hint(TPL), ("h1", reordered))] == ["twin"]

@@ -58,14 +58,24 @@ def test_confirming_stops_when_the_edit_brings_new_findings(world: World) -> Non
 
 
 def test_a_blocking_finding_disables_confirm_and_says_why(world: World) -> None:
+    hint = world.rejects()
+    world.posts(f"/hints/{hint}/edit", {**world.sees(f"/hints/{hint}").form("hint"), "target": "fetch:nowhere"})
+    page = world.sees(f"/hints/{hint}")
+    assert any("disabled" in button for button in page.all("button", formaction=f"/hints/{hint}/confirm"))
+    assert "Cannot be confirmed" in page.text
+    answer = world.posts(f"/hints/{hint}/confirm", page.form("hint"), 422)
+    assert "target_unknown" in Page(answer.text).text.lower()
+
+
+def test_a_twin_is_named_and_refused_once_the_other_is_confirmed(world: World) -> None:
     first, second = world.rejects(name="T-1"), world.rejects(name="T-2")
+    world.posts(f"/hints/{first}/confirm", world.sees(f"/hints/{first}").form("hint"))
     page = world.sees(f"/hints/{second}")
-    assert any("disabled" in button for button in page.all("button", formaction=f"/hints/{second}/confirm"))
-    assert "Cannot be confirmed" in page.text and page.form("hint")["of"] == first
+    assert page.form("hint")["of"] == first
     answer = world.posts(f"/hints/{second}/confirm", page.form("hint"), 422)
-    assert "open findings: twin" in Page(answer.text).text.lower()
+    assert "duplicate" in Page(answer.text).text.lower()
     where = world.posts(f"/hints/{second}/duplicate", page.form("hint")).headers["location"]
-    assert where == f"/hints/{first}?done=duplicate&id={second}"
+    assert where == f"/hints?state=awaiting&done=duplicate&id={second}"
     assert second in world.sees(f"/hints/{first}").text
 
 
