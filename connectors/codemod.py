@@ -87,12 +87,12 @@ def _located(edit: Edit, fields: Mapping[str, Any]) -> Located:
         for place, segment in enumerate(edit.at)
     ]  # only a star that the manifest writes is a pattern; one that is filled in is a key
     value = UNSET
-    if "value" in edit.model_fields_set or edit.op != "remove":
+    if "value" in edit.model_fields_set or edit.op not in ("remove", "move"):
         value = render(edit.value, fields)
         if value is None and (edit.value is not None or "value" not in edit.model_fields_set):
             raise GaveUp(f"nothing_to_write: {edit.op} in {edit.file} has no value")
     before = None if edit.before is None else render(edit.before, fields)
-    if before is not None and edit.op != "add":
+    if before is not None and edit.op not in ("add", "move"):
         raise GaveUp(f"bad_template: before goes with add, not with {edit.op}")
     old = None if edit.old is None else render(edit.old, fields)
     if edit.op == "replace_text" and not (isinstance(old, str) and old and isinstance(value, str)):

@@ -86,7 +86,8 @@ class Replay(_Part):
 class Edit(_Part):
     """One edit of one config file, as a template over the fields of a typed change."""
 
-    op: Literal["set", "add", "append", "remove", "replace_text"]
+    op: Literal["set", "add", "put", "append", "remove", "move", "replace_text"]
+    """`put` sets or adds; `append` makes the list when there is none; `move` puts a key in front of another."""
     file: RelativePath
     at: list[str] = Field(min_length=1)
     value: Any = None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_EXPRESSION = re.compile(r"([A-Za-z_]\w*)((?:\.[\w-]+)*)((?:\|(?:group|name|parent|leaf|keys))*)", re.ASCII)
+_EXPRESSION = re.compile(r"([A-Za-z_]\w*)((?:\.[\w-]+)*)((?:\|(?:group|named|name|parent|leaf|keys|filled))*)", re.ASCII)
 _FILTERS = {"group": (".", 0), "name": (".", 2), "parent": ("/", 0), "leaf": ("/", 2)}
 
 
@@ -85,6 +85,9 @@ def _filtered(word: str, value: Any, expression: str) -> Any:
         if not isinstance(value, Mapping):
             raise BadTemplate(f"{{{expression}}} is no mapping and has no keys")
         return list(value)
+    if word in ("named", "filled"):
+        items = list(value) if isinstance(value, (list, tuple)) else [value]
+        return (items or None) if word == "filled" else [{"name": item} for item in items]
     if not isinstance(value, str):
         raise BadTemplate(f"{{{expression}}} is no text to take a part of")
     separator, side = _FILTERS[word]

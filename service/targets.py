@@ -8,7 +8,8 @@ from typing import Any
 from connectors.ports import CodeHost, PortError
 from rubric.manifest import Manifest, inventory_files, read_inventory, read_manifest
 from rubric.schema import Inventory
-from rubric.strict import Unreadable
+from rubric.shapes import complete, policy_file
+from rubric.strict import Unreadable, load_json
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,11 @@ def _read(host: CodeHost, sha: str) -> Target:
     files = {}
     for path in inventory_files(manifest, host.paths(sha)):
         files[path] = (host.read(sha, path) or b"").decode("utf-8", errors="replace")
+    own = policy_file(manifest)
     try:
         inventory = read_inventory(manifest, files)
+        policies = load_json(host.read(sha, own) or b"null", what=own) if own and own.endswith(".json") else None
+        manifest, inventory = complete(manifest, inventory, policies)
     except Unreadable as error:
         raise PortError("config_unreadable", f"target {host.name} at {sha[:12]}: {error}") from None
     return Target(name=host.name, sha=sha, manifest=manifest, inventory=inventory)

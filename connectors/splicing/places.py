@@ -30,7 +30,7 @@ class Unfit(Exception):
 class Located:
     """One edit. `path` goes key by key; a number indexes a list; `...` (replace_text only) stands for any key."""
 
-    op: Literal["set", "add", "append", "remove", "replace_text"]
+    op: Literal["set", "add", "put", "append", "remove", "move", "replace_text"]
     path: KeyPath
     value: Any = UNSET
     """What to write; for remove the item of the list at `path` (UNSET: the path itself); for replace_text the new phrase."""

@@ -49,7 +49,9 @@ def _same(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
 
 
 def _singles(document: Any, edit: Located) -> list[Located]:
-    """One edit per place: the pattern of replace_text opened, a list item that is named by value given its index."""
+    """One plain edit per place: patterns opened, list items found, put and move told in terms of set, add and remove."""
+    if edit.path and edit.op in ("put", "append", "move"):
+        return _plain(document, edit)
     places: list[tuple[tuple[str, ...], Any]] = [((), document)]
     if not edit.path or (edit.op != "replace_text" and (edit.op != "remove" or edit.value is UNSET)):
         return [edit]
@@ -69,6 +71,21 @@ def _singles(document: Any, edit: Located) -> list[Located]:
     if len(hits) != 1:
         raise Unfit("value_twice" if hits else "path_missing", edit.path, f"holds the item {len(hits)} times, not once")
     return [replace(edit, path=(*edit.path, str(hits[0])), value=UNSET)]
+
+
+def _plain(document: Any, edit: Located) -> list[Located]:
+    """What put, append and move come down to, given what stands there now."""
+    holder = document
+    for segment in edit.path[:-1]:
+        holder = holder[step(holder, segment, edit.path)]
+    there = isinstance(holder, dict) and edit.path[-1] in holder
+    if edit.op == "put":
+        return [replace(edit, op="set" if there else "add")]
+    if edit.op == "append":
+        return [edit] if there or not isinstance(holder, dict) else [replace(edit, op="add", value=[edit.value])]
+    if not there:
+        raise Unfit("path_missing", edit.path, "does not exist")
+    return [replace(edit, op="remove", before=None), replace(edit, op="add", value=copy.deepcopy(holder[edit.path[-1]]))]
 
 
 def _reference(document: Any, edit: Located) -> Any:

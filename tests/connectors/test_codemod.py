@@ -415,7 +415,7 @@ UNFIT = [
     (AddPlanBranch(leaf="single", branch="tie", condition="c", template="a.b"), "file_missing: "),
     (AddPlanBranch(leaf="cards/arrival", branch="new", condition="c", template="a.b", before="gone"), "path_missing: "),
     (AddPlanBranch(leaf="cards/arrival", branch="new", condition="c", template="undotted", reply="r"), "nothing_to_name: "),
-    (AlterExtractionField(group="contact", field="postcode", handles="spaces"), "path_missing: "),
+    (AlterExtractionField(group="contact", field="gone", handles="spaces"), "path_missing: "),
     (AlterExtractionField(group="contact", field="postcode", normaliser="spaces"), "no_change: "),
     (ChangeReplyTemplate(templates=["arrival.default"], old="8 working days", new="x"), "text_not_found: "),
     (ChangeReplyTemplate(templates=["arrival.default", "gone.default"], old="7 working days", new="x"), "path_missing: "),
