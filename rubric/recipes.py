@@ -150,15 +150,18 @@ class AddPlanBranch(_Change):
 
 
 class AlterPlanBranch(_Change):
-    """Change condition, tools, template or order of a branch."""
+    """Change condition, tools, template or order of a branch, or take a setting away."""
 
     recipe: Literal["alter_plan_branch"] = "alter_plan_branch"
     leaf: LeafPath
     branch: Name
     condition: Name | None = None
     template: Name | None = None
-    tools: list[Name] | None = None
+    tools: list[Name | dict[Name, Any]] | None = None
+    """the whole list, written as the target writes its tools"""
     before: Name | None = None
+    drop: list[Name] = Field(default=[], max_length=5)
+    """settings of the branch that go away"""
 
 
 class AddPolicyRule(_Change):

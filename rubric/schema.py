@@ -225,7 +225,7 @@ class Hint(Value):
 
     step: Step
     target: str
-    """An id of the target's inventory, e.g. `fetch:weights.email`."""
+    """An id of the target's inventory, e.g. `fetch:email`."""
     change: Change
     evidence: list[Span]
     summary: Text

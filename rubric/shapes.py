@@ -6,14 +6,12 @@ out, and the recipe gives up by name.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rubric.manifest import Edit, Manifest, RecipeRules, StepRules, matches
 from rubric.schema import Entry, Inventory, Step
-
-SHARE = 0.6
-"""share of a step's entries that has to look alike before a key is taken for something"""
+from rubric.views import SHARE, is_words, view_of
 
 
 def complete(manifest: Manifest, inventory: Inventory, policies: Any = None) -> tuple[Manifest, Inventory]:
@@ -26,7 +24,7 @@ def complete(manifest: Manifest, inventory: Inventory, policies: Any = None) -> 
     for step, rules in manifest.steps.items():
         if rules.view or rules.inventory is None:
             continue
-        view = _view(step, inventory)
+        view = view_of(step, inventory)
         steps[step] = rules.model_copy(update={"view": view})
         for entry in inventory.of(step):
             seen = {word: found for word, keys in view.items() if (found := _inside(entry.value, keys)) is not None}
@@ -43,72 +41,6 @@ def _inside(value: Any, keys: list[str]) -> Any:
             return None
         value = value[key]
     return value
-
-
-# ---- views
-
-
-def _view(step: Step, inventory: Inventory) -> dict[str, list[str]]:
-    entries = inventory.of(step)
-    finder: dict[Step, Callable[[list[Entry], Inventory], dict[str, list[str]]]] = {
-        Step.intent: _intent_view, Step.extraction: _extraction_view, Step.plan: _plan_view, Step.reply: _reply_view,
-    }  # fmt: skip
-    return finder[step](entries, inventory) if step in finder and entries else {}
-
-
-def _key_where(entries: Iterable[Entry], looks: Callable[[Any], bool], share: float = SHARE) -> str | None:
-    """The key under which most entries hold a value of a certain look."""
-    dicts = [entry.value for entry in entries if isinstance(entry.value, dict) and entry.value]
-    counted = Counter(key for value in dicts for key, inside in value.items() if looks(inside))
-    best = counted.most_common(1)
-    return best[0][0] if best and best[0][1] >= share * len(dicts) else None
-
-
-def _is_cues(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value) and all(isinstance(one, int) and not isinstance(one, bool) for one in value.values())
-
-
-def _is_words(value: Any) -> bool:
-    return isinstance(value, str) and " " in value
-
-
-def _intent_view(entries: list[Entry], _: Inventory) -> dict[str, list[str]]:
-    found = {"cues": _key_where(entries, _is_cues), "about": _key_where(entries, _is_words)}
-    return {word: [key] for word, key in found.items() if key}
-
-
-def _extraction_view(entries: list[Entry], _: Inventory) -> dict[str, list[str]]:
-    found = {
-        "label": _key_where(entries, lambda value: isinstance(value, str)),
-        "handles": _key_where(entries, lambda value: isinstance(value, list), share=0.15),
-        "pattern": _key_where(entries, _is_form, share=0.1),
-    }
-    return {word: [key] for word, key in found.items() if key}
-
-
-def _is_form(value: Any) -> bool:
-    return (isinstance(value, str) and "[" in value and "]" in value) or (isinstance(value, str) and "\\d" in value)
-
-
-def _plan_view(entries: list[Entry], inventory: Inventory) -> dict[str, list[str]]:
-    names = {".".join(entry.parts) for entry in inventory.of(Step.reply)}
-    branches = [
-        entry for entry in entries if isinstance(entry.value, dict) and any(isinstance(one, str) and one in names for one in entry.value.values())
-    ]
-    template = _key_where(branches, lambda value: isinstance(value, str) and value in names)
-    tools = _key_where(branches, lambda value: isinstance(value, list), share=0.2)
-    condition = _key_where(branches, lambda value: isinstance(value, str) and value not in names, share=0.9)
-    return {word: [key] for word, key in {"condition": condition, "template": template, "tools": tools}.items() if key}
-
-
-def _reply_view(entries: list[Entry], _: Inventory) -> dict[str, list[str]]:
-    if all(isinstance(entry.value, str) for entry in entries):
-        return {"text": []}
-    key = _key_where(entries, _is_words)
-    return {"text": [key]} if key else {}
-
-
-# ---- edits
 
 
 class _Place:
@@ -295,7 +227,8 @@ def _plan_edits(manifest: Manifest, inventory: Inventory) -> dict[str, list[dict
         for word, filled in (("condition", "{condition}"), ("template", "{template}"))
     ]
     if "tools" in rules.view:
-        alter.append({"op": "put", "file": place.file, "at": [*place.path, *rules.view["tools"]], "value": tools, "if": "{tools}"})
+        alter.append({"op": "put", "file": place.file, "at": [*place.path, *rules.view["tools"]], "value": "{tools}", "if": "{tools}"})
+    alter.append({"op": "remove", "file": place.file, "at": [*place.path, "{item}"], "each": "{drop}"})
     alter.append({"op": "move", "file": place.file, "at": place.path, "before": "{before}", "if": "{before}"})
     return {"add_plan_branch": branch, "alter_plan_branch": alter}
 
@@ -322,15 +255,15 @@ def _policy_edits(manifest: Manifest, policies: Any) -> dict[str, list[Edit]]:
     """A new rule looks like those beside it: which key holds the scope, the words, and what a machine blocks."""
     file = policy_file(manifest)
     rules = [rule for rule in policies.values() if isinstance(rule, dict)] if isinstance(policies, dict) else []
-    scope, words = _most(rules, lambda value: isinstance(value, list)), _most(rules, _is_words)
+    scope, words = _most(rules, lambda value: isinstance(value, list)), _most(rules, is_words)
     if file is None or scope is None or words is None:
         return {}
     value: dict[str, Any] = {scope: "{scope}", words: "{text}"}
     holder = Counter(key for rule in rules for key, inside in rule.items() if isinstance(inside, dict)).most_common(1)
     if holder:
         lists = [(key, inside) for rule in rules for key, inside in rule.get(holder[0][0], {}).items() if isinstance(inside, list)]
-        sentences = Counter(key for key, inside in lists if any(_is_words(item) for item in inside)).most_common(1)
-        tools = Counter(key for key, inside in lists if inside and not any(_is_words(item) for item in inside)).most_common(1)
+        sentences = Counter(key for key, inside in lists if any(is_words(item) for item in inside)).most_common(1)
+        tools = Counter(key for key, inside in lists if inside and not any(is_words(item) for item in inside)).most_common(1)
         value[holder[0][0]] = {
             key: filled for found, filled in ((sentences, "{blocks_sentences|filled}"), (tools, "{blocks_tools|filled}")) for key, _ in found
         }

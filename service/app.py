@@ -38,18 +38,17 @@ HEADERS = {
 }
 
 
-def create_app(settings: Settings | None = None, ports: Ports | None = None) -> FastAPI:
-    """The whole service as one ASGI application. `ports` replaces the connectors, for tests."""
-    chosen = settings or Settings()
+def create_app(settings: Settings | None = None, ports: Ports | None = None, *, running: "Running | None" = None) -> FastAPI:
+    """The whole service as one ASGI application. `ports` replaces the connectors, for tests; `running` is a start made before."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = await run_in_threadpool(_Running, chosen, ports)
-        app.state.house = running.house
+        started = running if running is not None else await run_in_threadpool(lambda: Running(settings or Settings(), ports))
+        app.state.house = started.house
         try:
             yield
         finally:
-            await run_in_threadpool(running.stop)
+            await run_in_threadpool(started.stop)
 
     app = FastAPI(title="rejection-triage", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(hooks.router)
@@ -69,8 +68,11 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None) -> 
     return app
 
 
-class _Running:
-    """Everything that lives as long as the process, in the order it starts."""
+class Running:
+    """Everything that lives as long as the process, in the order it starts.
+
+    Raises `Misconfigured` or `ExecutorTaken` before anything has been changed.
+    """
 
     def __init__(self, settings: Settings, ports: Ports | None):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -106,6 +108,8 @@ class _Running:
             self.db.check()
         except (*UNREACHABLE, UnsafeDatabase) as error:
             found["database"] = str(error) if isinstance(error, UnsafeDatabase) else type(error).__name__
+        if not self.engine.answers():
+            found["engine"] = "its tables cannot be read"
         for name, host in self.house.ports.hosts.items():
             try:
                 look(host, host.head())

@@ -17,7 +17,21 @@ def bodies(db: Database, ports: Ports, catalogue: Catalogue) -> Mapping[str, Cal
     """flow name → what it does with the id of a thing"""
 
     def mask(case_ids: str) -> None:
-        step("mask", lambda: intake.mask(db, case_ids.split(",")))
+        names = case_ids.split(",")
+        try:
+            step("mask", lambda: intake.mask(db, names))
+        except Exception:
+            if len(names) == 1:
+                raise
+            for name in names:  # one that cannot be masked must not take its neighbours with it
+                step(f"mask-{name}", lambda name=name: mask_one(name))  # type: ignore[misc]
+
+    def mask_one(case_id: str) -> None:
+        try:
+            intake.mask(db, [case_id])
+        except Exception as error:
+            log.error("a case cannot be masked", case=case_id, error=type(error).__name__)
+            intake.fail(db, [case_id], f"cannot be masked ({type(error).__name__}); see the log")
 
     def draft(case_id: str) -> None:
         step("mask", lambda: intake.mask(db, [case_id]))

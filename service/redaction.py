@@ -10,6 +10,8 @@ from typing import Any
 import phonenumbers
 from stdnum import iban, luhn
 
+TEXT_CAP, LABEL_CAP = 64 * 1024, 200
+"""longest text and label of a case; a placeholder may be longer than what it stands for"""
 MAX_KNOWN = 50
 """known values looked at per case"""
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", re.UNICODE)
@@ -73,7 +75,8 @@ def _kind_of(key: str) -> str:
 
 def _pattern(value: str) -> re.Pattern[str]:
     """The value in any case, with any spacing, with or without accents, on either side."""
-    parts = [r"\s+" if word.isspace() else "".join(_letter(char) for char in unicodedata.normalize("NFC", word)) for word in re.split(r"(\s+)", value)]
+    words = re.split(r"(\s+)", unicodedata.normalize("NFC", value))
+    parts = [r"\s+" if word.isspace() else "".join(_letter(char) for char in word) for word in words]
     return re.compile(rf"(?<!\w){''.join(parts)}(?!\w)", re.IGNORECASE)
 
 
@@ -117,7 +120,8 @@ def _mask_ibans(text: str, masks: Masks) -> str:
     kept, at = [], 0
     while match := _IBAN.search(text, at):
         value = match.group()
-        ends = (end for end in range(len(value), 14, -1) if value[end - 1] != " " and not text[match.start() + end : match.start() + end + 1].isalnum())
+        start = match.start()
+        ends = (end for end in range(len(value), 14, -1) if value[end - 1] != " " and not text[start + end : start + end + 1].isalnum())
         end = next((end for end in ends if iban.is_valid(value[:end])), 0)
         kept += [text[at : match.start()], masks.placeholder("IBAN", value[:end]) if end else value[:4]]
         masks.hits += bool(end)
@@ -152,7 +156,7 @@ def _is_phone(text: str) -> bool:
 def mask_document(document: Any, masks: Masks, *, keep: frozenset[str] = frozenset({"known_values"})) -> Any:
     """Mask every text of a JSON document, keys excepted. Members named in `keep` are dropped."""
     if isinstance(document, str):
-        return mask_text(document, masks)
+        return mask_text(document, masks)[:TEXT_CAP]
     if isinstance(document, list):
         return [mask_document(item, masks, keep=keep) for item in document]
     if isinstance(document, dict):
@@ -172,6 +176,8 @@ def redact(document: dict[str, Any]) -> tuple[dict[str, Any], Masks]:
     masked = {key: redact_plan(value, masks) if key == "plan" else mask_document(value, masks) for key, value in rest.items()}
     if isinstance(document.get("rejection"), dict):
         masked["rejection"].update({key: document["rejection"][key] for key in ("at", "by", "reason") if key in document["rejection"]})
+    for attachment in masked["ticket"].get("attachments") or []:
+        attachment.update({key: attachment[key][:LABEL_CAP] for key in ("name", "content_type") if isinstance(attachment.get(key), str)})
     for place, message in enumerate(document["ticket"]["messages"]):
         masked["ticket"]["messages"][place].update({key: message[key] for key in ("at", "role") if key in message})
     return {**kept, **masked}, masks

@@ -161,32 +161,28 @@ def _promotion(brief: Brief, here: Entry) -> Iterator[Offer]:
     if reply is None or slug is None or find(brief.inventory, Step.intent, (words_of(here)[0], slug)) is not None:
         return
     tools = _tools(covered)
-    weight = max(_cues(here).values(), default=1) + max((max(_cues(one).values(), default=1) for one in brief.inventory.of(Step.intent)), default=1)
+    others = (max(_cues(one).values(), default=1) for one in brief.inventory.of(Step.intent))
+    weight = min(100, max(_cues(here).values(), default=1) + max(others, default=1))
+    parent = words_of(here)[0]
+    found = (exact(customer_text(brief.case), cue) for cue in cues)
     yield Offer(
         step=Step.intent,
         target=here.id,
         change=PromoteOtherIntent(
-            parent=words_of(here)[0],
-            leaf=slug,
-            about=f"tickets about {slug.replace('_', ' ')}",
-            cues=dict.fromkeys(cues, min(weight, 100)),
-            reply=reply,
-            tools=tools,
-            cases=[one.case_id for one in covered],
-            look_alikes=[one.case_id for one in stay[:2]],
+            parent=parent, leaf=slug, about=f"tickets about {slug.replace('_', ' ')}", cues=dict.fromkeys(cues, weight), reply=reply, tools=tools,
+            cases=[one.case_id for one in covered], look_alikes=[one.case_id for one in stay[:2]],
         ),
-        summary=f"Give {len(covered)} rejections in {words_of(here)[0]}/other a leaf of their own.",
-        signals=signals(
-            other_leaf=0.2,
-            cluster=0.1 * min(len(covered), 4),
-            own_topic=0.25 * bool(says("own_topic", brief.case.comment)),
-            reply_given=0.1,
-            tool_named=0.1 * bool(tools),
-        ),
-        quotes=[("ticket", exact(customer_text(brief.case), cue) or cue) for cue in cues if exact(customer_text(brief.case), cue)][:1],
-        must=[Expectation.model_validate({"part": "intent", "is": f"{words_of(here)[0]}/{slug}"})],
-        instead=f"goes to {words_of(here)[0]}/{slug}",
+        summary=f"Give {len(covered)} rejections in {parent}/other a leaf of their own.",
+        signals=_promotion_signals(brief, len(covered), tools),
+        quotes=[("ticket", quote) for quote in found if quote][:1],
+        must=[Expectation.model_validate({"part": "intent", "is": f"{parent}/{slug}"})],
+        instead=f"goes to {parent}/{slug}",
     )  # fmt: skip
+
+
+def _promotion_signals(brief: Brief, size: int, tools: list[str]) -> list[Signal]:
+    called = bool(says("own_topic", brief.case.comment))
+    return signals(other_leaf=0.2, cluster=0.1 * min(size, 4), own_topic=0.25 * called, reply_given=0.1, tool_named=0.1 * bool(tools))
 
 
 def _companions(brief: Brief) -> list[Neighbour]:

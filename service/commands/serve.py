@@ -11,7 +11,7 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
-from service.app import create_app
+from service.app import Running, create_app
 from service.engine import ExecutorTaken
 from service.errors import Misconfigured
 from service.settings import Settings
@@ -48,17 +48,16 @@ def serve(
     token = "the setting TRIAGE_TOKEN" if settings.token else f"the file {settings.data_dir / 'token'}"
     if not settings.token:
         kept_secret(settings, "token")
-    Console(stderr=True).print(f"serving {address}  (sign in with the token from {token})", markup=False)
-    config = uvicorn.Config(
-        create_app(settings), log_level="warning", timeout_graceful_shutdown=30, lifespan="on", h11_max_incomplete_event_size=16_384
-    )
-    server = uvicorn.Server(config)
     try:
-        server.run(sockets=[listener])
+        running = Running(settings, None)
     except (Misconfigured, ExecutorTaken) as error:
         Console(stderr=True).print(str(error), markup=False)
-    if not server.started:
-        raise typer.Exit(78)
+        raise typer.Exit(78) from None
+    Console(stderr=True).print(f"serving {address}  (sign in with the token from {token})", markup=False)
+    app_of_it = create_app(settings, running=running)
+    uvicorn.Server(
+        uvicorn.Config(app_of_it, log_level="warning", timeout_graceful_shutdown=30, lifespan="on", h11_max_incomplete_event_size=16_384)
+    ).run(sockets=[listener])
 
 
 def main(argv: list[str]) -> int:

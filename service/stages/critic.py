@@ -10,6 +10,7 @@ from rubric.drafting import Abstained, Brief, Drafted, Neighbour, Precedent
 from rubric.lint import lint
 from rubric.schema import Hint, Outcome, Verdict
 from service.db import Database
+from service.errors import IllegalMove, NotFound
 from service.lifecycle import DraftState, ReviewState
 from service.store import cases, examples, hints, history
 from service.targets import Target, host_of, look
@@ -42,6 +43,19 @@ def draft(db: Database, ports: Ports, catalogue: Catalogue, case_id: str) -> Non
                 history.move(session, case, DraftState.failed, by="critic", why=str(error), reason=error.code)
         return
     _write(db, ports, catalogue, row, answer)
+
+
+def draft_again(db: Database, case_id: str, *, by: str) -> cases.CaseRow:
+    """Ask the critic once more, after it abstained or failed."""
+    with db.begin() as session:
+        row = cases.get(session, case_id)
+        if row is None:
+            raise NotFound(f"there is no case {case_id!r}")
+        if row.state not in (DraftState.abstained, DraftState.failed):
+            raise IllegalMove(f"case {case_id} is {row.state}; only an abstention or a failure can be tried again", state=str(row.state))
+        history.move(session, row, DraftState.queued, by=by, why="draft again", attempts=0, outcome=None, reason=None)
+        history.enqueue(session, "draft", row.id, f"again-{history.moves_of(session, 'cases', row.id)}")
+        return row
 
 
 @dataclass(frozen=True)

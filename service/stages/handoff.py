@@ -9,8 +9,10 @@ from connectors.ports import CodeHost, PortError, Ports, Published, TreeJob
 from rubric.catalogue import Catalogue
 from rubric.schema import Hint
 from service.db import Database
+from service.errors import IllegalMove, NotFound
 from service.eval_rows import NewRow, make_row
 from service.lifecycle import HandoffState, PullState, ReviewState
+from service.redaction import leaks
 from service.scratch import scratch
 from service.store import cases, handoffs, hints, history, originals, pulls, reviews
 from service.targets import Target, host_of, look
@@ -180,6 +182,8 @@ def _publish(host: CodeHost, target: Target, approved: _Approved, files: dict[st
     message = commit_message(
         approved.hint_id, approved.hint, confirmed_by=approved.confirmed_by, rubric_version=approved.rubric_version, row_note=row.note
     )
+    if found := leaks("\n".join([message, _body(approved, row)])):
+        raise _Refused(HandoffState.refused, f"leak: the text of the pull would hold what looks like {', '.join(found)}")
     for turn in range(approved.turn, approved.turn + TURNS):
         name = branch(approved.hint_id, approved.hint.recipe, turn)
         try:
@@ -188,6 +192,13 @@ def _publish(host: CodeHost, target: Target, approved: _Approved, files: dict[st
             if error.code != "branch_taken":
                 raise
     raise PortError("branch_taken", f"{TURNS} branches of hint {approved.hint_id} exist already")
+
+
+def _body(approved: _Approved, row: NewRow) -> str:
+    return body(
+        approved.hint_id, approved.hint, confirmed_by=approved.confirmed_by, rubric_version=approved.rubric_version,
+        critic=approved.critic, cures=approved.cures, row_note=row.note,
+    )  # fmt: skip
 
 
 def _open_pull(db: Database, ports: Ports, approved: _Approved, built: _Built) -> None:
@@ -200,10 +211,7 @@ def _open_pull(db: Database, ports: Ports, approved: _Approved, built: _Built) -
             id=f"p{approved.handoff_id[1:]}", handoff_id=approved.handoff_id, hint_id=approved.hint_id, target=approved.target,
             step=approved.hint.step, recipe=approved.hint.recipe, state=PullState.draft, branch=built.branch, base_sha=built.base,
             head_sha=built.published.sha, title=title(approved.hint_id, approved.hint),
-            body=body(
-                approved.hint_id, approved.hint, confirmed_by=approved.confirmed_by, rubric_version=approved.rubric_version,
-                critic=approved.critic, cures=approved.cures, row_note=built.row.note,
-            ),
+            body=_body(approved, built.row),
             row_suite=built.row.suite, row=built.row.row, row_note=built.row.note, opened_at=db.now(),
         )  # fmt: skip
         history.begin(session, pull, by=ports.agent.name, why=f"branch {built.branch}")
@@ -220,6 +228,19 @@ def _end(db: Database, handoff_id: str, state: HandoffState, reason: str, *, by:
         handoff = handoffs.get(session, handoff_id)
         if handoff and handoff.state is HandoffState.working:
             history.move(session, handoff, state, by=by, why=reason, reason=reason[:500], violations=violations or [])
+
+
+def retry(db: Database, handoff_id: str, *, by: str) -> handoffs.Handoff:
+    """Start again after a person has mended what stood in the way. Only what gave up, was refused or failed."""
+    with db.begin() as session:
+        handoff = handoffs.get(session, handoff_id)
+        if handoff is None:
+            raise NotFound(f"there is no handoff {handoff_id!r}")
+        if handoff.state not in (HandoffState.gave_up, HandoffState.refused, HandoffState.failed):
+            raise IllegalMove(f"handoff {handoff_id} is {handoff.state}; there is nothing to try again", state=str(handoff.state))
+        history.move(session, handoff, HandoffState.working, by=by, why="try again", attempt=0, reason=None, violations=[])
+        history.enqueue(session, "handoff", handoff.id, f"again-{history.moves_of(session, 'handoffs', handoff.id)}")
+        return handoff
 
 
 def fail(db: Database, handoff_id: str, reason: str) -> None:

@@ -85,11 +85,6 @@ def newest(session: Session, case_id: str) -> CaseRow | None:
     return row
 
 
-def older_revisions(session: Session, row: CaseRow) -> list[CaseRow]:
-    query = select(CaseRow).where(CaseRow.source == row.source, CaseRow.name == row.name, CaseRow.revision < row.revision)
-    return list(session.exec(query))
-
-
 def due(session: Session, limit: int) -> list[tuple[str, DraftState, int]]:
     """Cases that nobody has taken up since they came in: (id, state, attempts), oldest first."""
     query = (
@@ -133,8 +128,3 @@ def neighbours(session: Session, row: CaseRow, verdict: Verdict, limit: int) -> 
         if len(found) >= limit:
             break
     return list(found.values())[:limit]
-
-
-def undrafted(session: Session, target: str) -> int:
-    """How many cases of a target are not redacted yet."""
-    return len(session.exec(select(CaseRow.id).where(CaseRow.target == target, col(CaseRow.redacted_at).is_(None)).limit(1000)).all())

@@ -121,6 +121,11 @@ def of(session: Session, thing: str, thing_id: str) -> list[History]:
     return list(session.exec(select(History).where(History.thing == thing, History.thing_id == thing_id).order_by(col(History.seq))))
 
 
+def moves_of(session: Session, thing: str, thing_id: str) -> int:
+    """How often a thing has moved; makes the key of a flow that a person asks for."""
+    return len(of(session, thing, thing_id))
+
+
 def last_move(session: Session, thing: str, thing_id: str) -> History | None:
     query = select(History).where(History.thing == thing, History.thing_id == thing_id).order_by(col(History.seq).desc()).limit(1)
     return session.exec(query).first()

@@ -11,7 +11,7 @@ from rubric.schema import storable
 from service import reports
 from service.errors import Unprocessable
 from service.redaction import texts
-from service.stages import gate, outcome
+from service.stages import critic, gate, handoff, outcome
 from service.web.deps import HouseDep, PersonDep, ReadDep
 
 router = APIRouter()
@@ -111,6 +111,18 @@ def decide(hint_id: str, decision: Decision, home: HouseDep, by: PersonDep) -> d
 def undo(hint_id: str, home: HouseDep, by: PersonDep) -> dict[str, Any]:
     """Take the decision back; a confirmation only while its undo window is open."""
     return gate.undo(home.db, hint_id, by=by).model_dump(mode="json", include={"id", "version", "state"})
+
+
+@router.post("/v1/cases/{case_id}/draft", status_code=202, responses=PROBLEMS, tags=["cases"])
+def draft_again(case_id: str, home: HouseDep, by: PersonDep) -> dict[str, Any]:
+    """Ask the critic once more, after it abstained or failed."""
+    return critic.draft_again(home.db, case_id, by=by).model_dump(mode="json", include={"id", "state"})
+
+
+@router.post("/v1/handoffs/{handoff_id}/retry", status_code=202, responses=PROBLEMS, tags=["hints"])
+def retry(handoff_id: str, home: HouseDep, by: PersonDep) -> dict[str, Any]:
+    """Try a handoff again that gave up, was refused or failed."""
+    return handoff.retry(home.db, handoff_id, by=by).model_dump(mode="json", include={"id", "state"})
 
 
 @router.get("/v1/pulls", responses=PROBLEMS, tags=["pulls"])

@@ -180,3 +180,9 @@ def test_no_known_value_survives_anywhere_in_the_work_copy(known: list[tuple[str
 
 def _plain(text: str) -> str:
     return "".join(char for char in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(char))
+
+
+def test_placeholders_that_are_longer_than_what_they_stand_for_still_make_a_case() -> None:
+    long = {**CASE, "ticket": {**CASE["ticket"], "known_values": {"account_number": "ab"}}}
+    long["ticket"] = {**long["ticket"], "subject": "ab " * 20_000, "attachments": [{"name": "ab " * 66, "content_type": "ab " * 66, "text": "ab"}]}
+    assert Case.model_validate(redact(long)[0])
