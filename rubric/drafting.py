@@ -44,11 +44,20 @@ class Cost(Value):
     usd: float = 0.0
 
 
+class Candidate(Value):
+    """A hint that the critic could stand behind, and how strongly; replay decides between several."""
+
+    hint: Hint
+    score: float
+
+
 class Drafted(Value):
     """One hint per rule that the comment holds."""
 
     hints: list[Hint]
     notes: list[str] = []
+    candidates: list[Candidate] = []
+    """what else might be meant, best first; tried when the hints do not move their case"""
     cost: Cost = Cost()
 
 
@@ -58,4 +67,6 @@ class Abstained(Value):
     outcome: Outcome
     reason: str
     """One sentence of our own for the gatekeeper; holds no customer text."""
+    candidates: list[Candidate] = []
+    """too weak to offer untried, best first"""
     cost: Cost = Cost()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rapidfuzz import fuzz
 
 from rubric.catalogue import Catalogue
-from rubric.drafting import Abstained, Brief, Drafted, Precedent
+from rubric.drafting import Abstained, Brief, Candidate, Drafted, Precedent
 from rubric.proposals import extraction, fetch, intent, plan, reply
 from rubric.proposals.offer import Offer
 from rubric.reading import content, exact, fold, words
@@ -19,6 +19,8 @@ MARGIN = 0.08
 NEAR = 72.0
 """rapidfuzz score from which a precedent's comment counts as like"""
 NEAREST = 5
+FAINT, MOST = 0.2, 24
+"""score from which a candidate is worth a replay, and how many are kept"""
 
 
 def answer(brief: Brief, catalogue: Catalogue) -> Drafted | Abstained:
@@ -26,17 +28,18 @@ def answer(brief: Brief, catalogue: Catalogue) -> Drafted | Abstained:
     near = nearest(brief.case.comment, brief.precedents)
     outcome = _outcome(brief.case.comment, catalogue, near)
     ranked = rank(brief, catalogue, near)
+    candidates = [Candidate(hint=_hint(brief, catalogue, offer, near), score=score) for score, offer in ranked[:MOST] if score >= FAINT]
     if not ranked or ranked[0][0] < SURE:
         if outcome is not None:
-            return Abstained(outcome=outcome, reason=catalogue.outcome(outcome).title)
+            return Abstained(outcome=outcome, reason=catalogue.outcome(outcome).title, candidates=candidates)
         weak = f"the best reading was {ranked[0][1].change.recipe}, too weak to offer" if ranked else "nothing in the comment points at a change"
-        return Abstained(outcome=Outcome.unclear_ask_back, reason=weak)
+        return Abstained(outcome=Outcome.unclear_ask_back, reason=weak, candidates=candidates)
     (best, offer), rivals = ranked[0], [one for one in ranked[1:] if one[1].target != ranked[0][1].target]
     if rivals and best - rivals[0][0] < MARGIN:
         reason = f"two readings are equally likely: {offer.change.recipe} and {rivals[0][1].change.recipe}"
-        return Abstained(outcome=Outcome.unclear_ask_back, reason=reason)
+        return Abstained(outcome=Outcome.unclear_ask_back, reason=reason, candidates=candidates)
     notes = [f"{signal.name} {signal.weight:+.2f}" for signal in offer.signals]
-    return Drafted(hints=[_hint(brief, catalogue, offer, near)], notes=notes)
+    return Drafted(hints=[candidates[0].hint], notes=notes, candidates=candidates[1:])
 
 
 def rank(brief: Brief, catalogue: Catalogue, near: Sequence[Precedent]) -> list[tuple[float, Offer]]:

@@ -42,8 +42,15 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
-def words(text: str) -> list[str]:
-    return WORD.findall(fold(PLACEHOLDER.sub(" ", text)))
+@lru_cache(maxsize=50_000)
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text, folded; placeholders are none. Remembered: config phrases are asked for again and again."""
+    return tuple(WORD.findall(fold(PLACEHOLDER.sub(" ", text))))
+
+
+@lru_cache(maxsize=50_000)
+def _padded(text: str) -> str:
+    return f" {' '.join(words(text))} "
 
 
 def content(text: str) -> list[str]:
@@ -104,7 +111,7 @@ def _same_stem(form: str, word: str) -> bool:
 
 def holds_phrase(text: str, phrase: str) -> bool:
     """Whether a text holds a phrase at word boundaries, in any case and spacing."""
-    return f" {' '.join(words(phrase))} " in f" {' '.join(words(text))} "
+    return _padded(phrase) in _padded(text)
 
 
 def exact(text: str, phrase: str) -> str | None:

@@ -61,6 +61,7 @@ def _boundary(brief: Brief, here: Entry) -> Iterator[Offer]:
     comment, text = brief.case.comment, customer_text(brief.case)
     corrected = brief.case.rejection.corrected_reply if brief.case.rejection else None
     right_template = template_of(corrected, brief.inventory) if corrected else None
+    scores = {one.id: sum(matched(one, text).values()) for one in brief.inventory.of(Step.intent)}
     for there in brief.inventory.of(Step.intent):
         if there.id == here.id or len(words_of(there)) != 2 or words_of(there)[-1] == OTHER:
             continue
@@ -78,7 +79,7 @@ def _boundary(brief: Brief, here: Entry) -> Iterator[Offer]:
             cue=cue[1],
             sibling=0.05 * _akin(here, there),
         )
-        yield _refine(brief, here, there, cue[0], text, said)
+        yield _refine(here, there, cue[0], text, scores, said)
 
 
 def _named(comment: str, there: Entry, here: Entry) -> float:
@@ -121,11 +122,11 @@ def _cue(brief: Brief, here: Entry, there: Entry) -> tuple[str, float] | None:
     return run, round(min(0.25, 0.25 * worth), 3)
 
 
-def _refine(brief: Brief, here: Entry, there: Entry, cue: str, text: str, said: list[Signal]) -> Offer:
+def _refine(here: Entry, there: Entry, cue: str, text: str, scores: dict[str, int], said: list[Signal]) -> Offer:
     drop = [cue] if cue in _cues(here) else []
     left = sum(weight for name, weight in matched(here, text).items() if name not in drop)
-    rivals = [sum(matched(one, text).values()) for one in brief.inventory.of(Step.intent) if one.id not in (here.id, there.id)]
-    need = max([left, *rivals]) - sum(matched(there, text).values()) + 1
+    rivals = [score for name, score in scores.items() if name not in (here.id, there.id)]
+    need = max([left, *rivals]) - scores[there.id] + 1
     usual = max(_cues(there).values(), default=1)
     weight = max(need, _cues(here).get(cue, 0), min(usual, need + 1), 1)
     (from_parent, from_leaf), (to_parent, to_leaf) = words_of(here), words_of(there)
