@@ -27,7 +27,8 @@ def pointed_at(comment: str, before: Plan, after: Plan) -> float:
     told = max((mentions(comment, name) for name in tools), default=0.0)
     fields = _changed_fields(before, after)
     read = max((mentions(comment, name.partition(".")[2]) for name in fields), default=0.0)
-    values = any(value and value.casefold() in comment.casefold() for name in fields for value in (_fields(after).get(name, ""), _fields(before).get(name, "")))
+    read_as = [plan.get(name, "") for name in fields for plan in (_fields(after), _fields(before))]
+    values = any(value and value.casefold() in comment.casefold() for value in read_as)
     leaf = mentions(comment, after.leaf.rpartition("/")[2]) if before.leaf != after.leaf else 0.0
     joined = "".join(words(comment))
     glued = any(len(word) >= 6 and word in joined for name in tools for word in tokens_of(name))

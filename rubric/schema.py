@@ -235,6 +235,8 @@ class Hint(Value):
     """Id of the case that must fail on base and pass on head."""
     controls: list[str] = []
     """Ids of accepted cases that must not change."""
+    changes_controls: list[str] = []
+    """Accepted cases whose plan changes with this hint, as replay showed; a person should see none."""
     eval_to_move: str | None = None
     """Id of the suite that shows the change."""
     must: list[Expectation] = []

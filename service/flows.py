@@ -9,12 +9,14 @@ from rubric.catalogue import Catalogue
 from service.db import Database
 from service.engine import step
 from service.stages import critic, evals, handoff, intake, learning, outcome
+from service.trials import Trials
 
 log = structlog.get_logger(__name__)
 
 
 def bodies(db: Database, ports: Ports, catalogue: Catalogue) -> Mapping[str, Callable[[str], None]]:
     """flow name → what it does with the id of a thing"""
+    trials = Trials(ports)
 
     def mask(case_ids: str) -> None:
         names = case_ids.split(",")
@@ -35,7 +37,7 @@ def bodies(db: Database, ports: Ports, catalogue: Catalogue) -> Mapping[str, Cal
 
     def draft(case_id: str) -> None:
         step("mask", lambda: intake.mask(db, [case_id]))
-        step("draft", lambda: critic.draft(db, ports, catalogue, case_id))
+        step("draft", lambda: critic.draft(db, ports, catalogue, case_id, trials))
 
     def hand_off(handoff_id: str) -> None:
         step("build", lambda: handoff.build(db, ports, catalogue, handoff_id))

@@ -1,6 +1,7 @@
 """Brings a database to the tables of this version, one process at a time."""
 
 import fcntl
+import time
 from pathlib import Path
 
 from alembic import command
@@ -30,8 +31,11 @@ def migrate(db: Database, engine: Engine, data_dir: Path) -> None:
             command.upgrade(config_for(db.url), "head")
             engine.migrate()
         return
-    with db.engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:class, 0)"), {"class": LOCK_CLASS})
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # Asked for again and again, outside any transaction: one that waits would hold a snapshot, for whose end the
+        # engine's CREATE INDEX CONCURRENTLY waits in its turn.
+        while not connection.execute(text("SELECT pg_try_advisory_lock(:class, 0)"), {"class": LOCK_CLASS}).scalar_one():
+            time.sleep(0.1)
         try:
             command.upgrade(config_for(db.url), "head")
             engine.migrate()

@@ -256,11 +256,12 @@ def _decide(stage: Stage, progress: Progress) -> list[dict[str, Any]]:
         change = json.dumps(
             {key: value for key, value in hint["current"]["change"].items() if key not in ("cases", "look_alikes", "scores", "example")}
         )
+        changes = hint["current"]["changes_controls"]
         blocking = [finding["code"] for finding in hint["findings"] if finding["blocks"] and finding["code"] != "twin"]
         decision: dict[str, Any] = {"version": hint["version"]}
         if change in seen:
             decision |= {"verdict": "duplicate", "of": seen[change]}
-        elif blocking:
+        elif blocking or changes:
             decision |= {"verdict": "dismiss", "reason": "wrong_hint"}
         else:
             decision |= {"verdict": "confirm"}

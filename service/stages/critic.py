@@ -1,23 +1,28 @@
 """Drafts hints for one rejection: reads what is known, asks the critic, leaves linted hints or an abstention."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlmodel import Session
 
 from connectors.ports import PortError, Ports
 from rubric.catalogue import Catalogue
-from rubric.drafting import Abstained, Brief, Drafted, Neighbour, Precedent
+from rubric.drafting import Abstained, Brief, Candidate, Drafted, Neighbour, Precedent
 from rubric.lint import lint
 from rubric.schema import Hint, Outcome, Verdict
 from service.db import Database
 from service.errors import IllegalMove, NotFound
 from service.lifecycle import DraftState, ReviewState
-from service.store import cases, examples, hints, history
+from service.proving import ENOUGH, prove
+from service.store import cases, examples, hints, history, originals
 from service.targets import Target, host_of, look
+from service.trials import Trials
 
 MAX_ATTEMPTS = 5
 """A case that takes its worker down this often is set aside."""
-PRECEDENTS, NEIGHBOURS, IN_PLAY = 2000, 60, 300
+PRECEDENTS, NEIGHBOURS, IN_PLAY, CONTROLS = 2000, 60, 300, 20
+SURE = 0.9
+"""score that a hint starts with which the critic offered outright"""
 
 
 @dataclass(frozen=True)
@@ -28,14 +33,17 @@ class _Answer:
     cost: dict[str, object]
 
 
-def draft(db: Database, ports: Ports, catalogue: Catalogue, case_id: str) -> None:
-    """Draft hints for a queued, redacted case. Safe to repeat: a case that has its answer is left alone."""
+def draft(db: Database, ports: Ports, catalogue: Catalogue, case_id: str, trials: Trials | None = None) -> None:
+    """Draft hints for a queued, redacted case. Safe to repeat: a case that has its answer is left alone.
+
+    With `trials` every candidate is tried on the case and on accepted ones first; without, drafts are offered untried.
+    """
     brief_parts = _read(db, case_id)
     if brief_parts is None:
         return
     row, neighbours = brief_parts
     try:
-        answer = _ask(ports, catalogue, row, neighbours)
+        answer = _ask(ports, catalogue, row, neighbours, trials)
     except PortError as error:
         with db.begin() as session:
             case = cases.get(session, case_id)
@@ -64,6 +72,8 @@ class _Around:
     accepted: list[Neighbour]
     precedents: list[Precedent]
     open_hints: list[tuple[str, Hint]]
+    originals: dict[str, dict[str, Any]]
+    """the case and its nearest controls as received, for replay only"""
 
 
 def _read(db: Database, case_id: str) -> tuple[cases.CaseRow, _Around] | None:
@@ -89,10 +99,11 @@ def _around(session: Session, row: cases.CaseRow) -> _Around:
         for one in examples.usable(session, row.target, PRECEDENTS)
         if one.case_id != row.id
     ]
-    return _Around(rejected, accepted, known, [(hint.id, hint.hint) for hint in hints.in_play(session, row.target, IN_PLAY)])
+    inputs = originals.bodies(session, [row.id, *(one.case_id for one in accepted[:CONTROLS])])
+    return _Around(rejected, accepted, known, [(hint.id, hint.hint) for hint in hints.in_play(session, row.target, IN_PLAY)], inputs)
 
 
-def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around) -> _Answer:
+def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around, trials: Trials | None) -> _Answer:
     host = host_of(ports.hosts, row.target)
     target = look(host, host.head())
     brief = Brief(
@@ -109,11 +120,28 @@ def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around
         reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {brief.case.plan.leaf!r} any more")
     else:
         reply = ports.critic.draft(brief)
+        if trials is not None and target.manifest.replay is not None:
+            reply = _tried(reply, brief, target, around, trials)
     if isinstance(reply, Drafted) and not reply.hints:
         reply = Abstained(outcome=Outcome.unclear_ask_back, reason="the critic named no change", cost=reply.cost)
     if isinstance(reply, Abstained):
         return _Answer([], reply, target, reply.cost.model_dump())
     return _Answer([_linted(hint, brief, target, catalogue, around.open_hints) for hint in reply.hints], None, target, reply.cost.model_dump())
+
+
+def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, around: _Around, trials: Trials) -> Drafted | Abstained:
+    """What is left of the critic's answer after its candidates were tried."""
+    first = [Candidate(hint=hint, score=SURE) for hint in reply.hints] if isinstance(reply, Drafted) else []
+    candidates = [*first, *reply.candidates]
+    if not candidates or brief.case_id not in around.originals:
+        return reply
+    seen = prove(trials, target, brief.case_id, brief.case, candidates, around.originals)
+    if seen.proofs and seen.proofs[0].score >= ENOUGH:
+        return Drafted(hints=[seen.proofs[0].hint], notes=[f"{seen.tried} candidates tried"], cost=reply.cost)
+    if isinstance(reply, Abstained):
+        return reply
+    reason = f"no_effect: none of {seen.tried} candidates does to this case what the comment asks for"
+    return Abstained(outcome=Outcome.unclear_ask_back, reason=reason, cost=reply.cost)
 
 
 def _leaf_is_gone(brief: Brief) -> bool:
