@@ -134,6 +134,10 @@ class LocalGit:
             return self._adopt(ref, base, tree, _not_moved(error, branch))
         return Published(sha, created=True)
 
+    def changed(self, base: str, head: str) -> list[str]:
+        old, new = self._list(base), self._list(head)
+        return sorted(path for path in {**old, **new} if old.get(path) != new.get(path))
+
     def diff(self, base: str, head: str) -> str:
         self._look(base)
         self._look(head)

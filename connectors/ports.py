@@ -103,6 +103,10 @@ class CodeHost(Protocol):
         """
         ...
 
+    def changed(self, base: str, head: str) -> list[str]:
+        """Paths that differ between two commits, sorted: changed, added or removed, content or mode."""
+        ...
+
     def diff(self, base: str, head: str) -> str:
         """Unified diff between two commits, at most 200 kB."""
         ...

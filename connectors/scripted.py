@@ -218,6 +218,10 @@ class ScriptedHost:
         self._lose("publish")
         return Published(sha, created=True)
 
+    def changed(self, base: str, head: str) -> list[str]:
+        old, new = self._commit(base).tree, self._commit(head).tree
+        return sorted(path for path in {**old, **new} if old.get(path) != new.get(path))
+
     def diff(self, base: str, head: str) -> str:
         self._due("diff")
         old, new = self._commit(base).tree, self._commit(head).tree

@@ -29,10 +29,12 @@ def pointed_at(comment: str, before: Plan, after: Plan) -> float:
     read = max((mentions(comment, name.partition(".")[2]) for name in fields), default=0.0)
     read_as = [plan.get(name, "") for name in fields for plan in (_fields(after), _fields(before))]
     values = any(value and value.casefold() in comment.casefold() for value in read_as)
-    leaf = mentions(comment, after.leaf.rpartition("/")[2]) if before.leaf != after.leaf else 0.0
+    if before.leaf != after.leaf:  # the reply of another leaf shares words with any comment: only its name counts
+        new = [word for word in tokens_of(after.leaf.rpartition("/")[2]) if word not in tokens_of(before.leaf)]
+        return 0.5 * mentions(comment, " ".join(new))
     joined = "".join(words(comment))
     glued = any(len(word) >= 6 and word in joined for name in tools for word in tokens_of(name))
-    return min(1.0, 0.25 * min(3, len(moved)) + 0.5 * (told >= 0.5) + 0.25 * glued + 0.4 * (read >= 0.5) + 0.4 * values + 0.5 * leaf)
+    return min(1.0, 0.25 * min(3, len(moved)) + 0.5 * (told >= 0.5) + 0.25 * glued + 0.4 * (read >= 0.5) + 0.4 * values)
 
 
 def _fields(plan: Plan) -> dict[str, str]:

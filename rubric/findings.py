@@ -5,6 +5,7 @@ from rubric.schema import Finding
 CODES = {
     "quote_not_in_case": "a quote does not stand in the case where the hint says it does",
     "no_evidence": "no quote carries the hint",
+    "placeholder_in_change": "a text of the change holds a placeholder of masked data, which would be written into the target",
     "invented_rule": "the hint claims something that no quote carries",
     "needs_worked_example": "the hint was not tried on a case",
     "target_unknown": "something that the hint names does not exist in the target",

@@ -7,6 +7,7 @@ from rubric import recipes as r
 from rubric.catalogue import Card, Catalogue
 from rubric.findings import finding
 from rubric.inventory import branches, find, ids_beside, is_named, keyed, scope_exists, shown_number, shown_text, template, under, words_of
+from rubric.reading import PLACEHOLDER
 from rubric.schema import Case, Entry, Finding, Hint, Inventory, Risk, Step, text_of
 
 _PROOF = frozenset({"scores", "flips", "cases", "look_alikes", "cells"})
@@ -22,6 +23,7 @@ def lint(hint: Hint, case: Case, inventory: Inventory, catalogue: Catalogue, twi
     card = catalogue.recipe(hint.recipe)
     return [
         *_evidence(hint, case),
+        *_masked(hint),
         *_place(hint, card, inventory),
         *_stability(hint, inventory),
         *_names(hint.change, inventory),
@@ -36,6 +38,25 @@ def lint(hint: Hint, case: Case, inventory: Inventory, catalogue: Catalogue, twi
 def confirmable(findings: Sequence[Finding]) -> bool:
     """Whether a gatekeeper may confirm: no finding blocks."""
     return not any(found.blocks for found in findings)
+
+
+def _masked(hint: Hint) -> Iterator[Finding]:
+    """A placeholder stands for somebody's data; in a template it would go out to everybody."""
+    for field, text in _texts("change", hint.change.model_dump(mode="json")):
+        if PLACEHOLDER.search(text):
+            yield finding("placeholder_in_change", field)
+
+
+def _texts(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, inside in value.items():
+            yield from _texts(place, str(key))
+            yield from _texts(f"{place}.{key}", inside)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _texts(place, inside)
 
 
 def _evidence(hint: Hint, case: Case) -> Iterator[Finding]:

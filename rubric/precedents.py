@@ -1,13 +1,14 @@
 """The precedent critic: candidates from every step, weighed by what people decided on like comments; abstains when unsure."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from rapidfuzz import fuzz
 
 from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted, Precedent
-from rubric.proposals import extraction, fetch, intent, plan, reply
+from rubric.proposals import extraction, fetch, intent, plan, repair, reply
 from rubric.proposals.offer import Offer
 from rubric.reading import content, exact, fold, words
 from rubric.schema import Confidence, Hint, Outcome, Risk, Span, WorkedExample, text_of
@@ -19,33 +20,66 @@ MARGIN = 0.08
 NEAR = 72.0
 """rapidfuzz score from which a precedent's comment counts as like"""
 NEAREST = 5
-FAINT, MOST = 0.2, 24
-"""score from which a candidate is worth a replay, and how many are kept"""
+RULES = 3
+"""most hints for one comment"""
+FAINT, MOST, PER_RECIPE = 0.2, 24, 6
+"""score from which a candidate is worth a replay, how many are kept, and how many of one recipe"""
 
 
 def answer(brief: Brief, catalogue: Catalogue) -> Drafted | Abstained:
-    """One hint for the rejection, or the reason why there is none. The same brief gives the same answer."""
+    """A hint per rule that the comment holds, or the reason why there is none. The same brief gives the same answer."""
     near = nearest(brief.case.comment, brief.precedents)
     outcome = _outcome(brief.case.comment, catalogue, near)
     ranked = rank(brief, catalogue, near)
-    candidates = [Candidate(hint=_hint(brief, catalogue, offer, near), score=score) for score, offer in ranked[:MOST] if score >= FAINT]
+    candidates = [Candidate(hint=_hint(brief, catalogue, offer, near), score=score) for score, offer in _varied(ranked)]
     if not ranked or ranked[0][0] < SURE:
         if outcome is not None:
             return Abstained(outcome=outcome, reason=catalogue.outcome(outcome).title, candidates=candidates)
         weak = f"the best reading was {ranked[0][1].change.recipe}, too weak to offer" if ranked else "nothing in the comment points at a change"
         return Abstained(outcome=Outcome.unclear_ask_back, reason=weak, candidates=candidates)
-    (best, offer), rivals = ranked[0], [one for one in ranked[1:] if one[1].target != ranked[0][1].target]
-    if rivals and best - rivals[0][0] < MARGIN:
-        reason = f"two readings are equally likely: {offer.change.recipe} and {rivals[0][1].change.recipe}"
+    rules = _rules(brief, ranked)
+    rivals = [one for one in ranked[1:] if one[1].target != ranked[0][1].target and one[1] not in rules]
+    if rivals and ranked[0][0] - rivals[0][0] < MARGIN:
+        reason = f"two readings are equally likely: {ranked[0][1].change.recipe} and {rivals[0][1].change.recipe}"
         return Abstained(outcome=Outcome.unclear_ask_back, reason=reason, candidates=candidates)
-    notes = [f"{signal.name} {signal.weight:+.2f}" for signal in offer.signals]
-    return Drafted(hints=[candidates[0].hint], notes=notes, candidates=candidates[1:])
+    notes = [f"{signal.name} {signal.weight:+.2f}" for offer in rules for signal in offer.signals]
+    taken = [_hint(brief, catalogue, offer, near) for offer in rules]
+    rest = [one for one in candidates if all(one.hint.change != hint.change for hint in taken)]
+    return Drafted(hints=taken, notes=notes, candidates=rest)
+
+
+def _rules(brief: Brief, ranked: Sequence[tuple[float, Offer]]) -> list[Offer]:
+    """The best reading, and other sure ones that rest on another part of the comment: one comment may hold several rules."""
+    chosen: list[Offer] = []
+    said: list[tuple[int, int]] = []
+    for score, offer in ranked:
+        if score < SURE or len(chosen) == RULES:
+            break
+        spans = [(span.start, span.end) for span in _evidence(brief, offer, quoted_only=bool(chosen)) if span.source == "comment"]
+        apart = all(end <= start or other <= begin for begin, end in spans for start, other in said)
+        if not chosen or (spans and apart):
+            chosen.append(offer)
+            said += [(span.start, span.end) for span in _evidence(brief, offer, quoted_only=True) if span.source == "comment"] or [
+                (0, len(brief.case.comment))
+            ]
+    return chosen
+
+
+def _varied(ranked: Sequence[tuple[float, Offer]]) -> list[tuple[float, Offer]]:
+    """The best candidates, no recipe filling the list alone."""
+    count: Counter[str] = Counter()
+    kept = []
+    for score, offer in ranked:
+        count[offer.change.recipe] += 1
+        if score >= FAINT and count[offer.change.recipe] <= PER_RECIPE:
+            kept.append((score, offer))
+    return kept[:MOST]
 
 
 def rank(brief: Brief, catalogue: Catalogue, near: Sequence[Precedent]) -> list[tuple[float, Offer]]:
     """All candidates with their scores, best first, the best one per change."""
     found: dict[str, tuple[float, Offer]] = {}
-    for room in (intent, extraction, fetch, plan, reply):
+    for room in (intent, extraction, fetch, plan, repair, reply):
         for offer in room.offers(brief):
             score = offer.score + 0.1 * min(2, said_of(brief.case.comment, catalogue, offer.change.recipe)) + _support(offer, near)
             key = offer.change.model_dump_json()
@@ -124,10 +158,11 @@ def _now(brief: Brief, offer: Offer) -> str:
     }.get(offer.step, "as it is")
 
 
-def _evidence(brief: Brief, offer: Offer) -> list[Span]:
+def _evidence(brief: Brief, offer: Offer, *, quoted_only: bool = False) -> list[Span]:
     """Verbatim quotes: what the candidate names, and the sentence of the comment that says most of it."""
     spans = []
-    for source, quote in [*offer.quotes, ("comment", _telling(brief.case.comment, offer))]:
+    telling = [] if quoted_only else [("comment", _telling(brief.case.comment, offer))]
+    for source, quote in [*offer.quotes, *telling]:
         text = text_of(brief.case, source)
         found = quote if quote in text else exact(text, quote)
         if found and found.strip():

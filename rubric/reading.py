@@ -12,7 +12,7 @@ from rubric.schema import Case, Inventory, Step
 from rubric.strict import load_yaml
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
-PLACEHOLDER = re.compile(r"<[A-Z_]+_[0-9]+>")
+PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*_[0-9]+[A-Z]?>")
 _QUOTES = re.compile(
     '"([^"\n]{2,300})"|“([^”“\n]{2,300})[”“]|„([^“”\n]{2,300})[“”]|«([^»\n]{2,300})»|»([^«\n]{2,300})«'
     "|‘([^’\n]{2,300})’|`([^`\n]{2,300})`|(?<!\\w)'([^'\n]{3,300})'(?!\\w)"

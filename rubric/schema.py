@@ -86,7 +86,7 @@ class Ticket(Value):
     messages: list[Message] = Field(min_length=1, max_length=200)
     attachments: list[Attachment] = Field(default=[], max_length=50)
     locale: Label = "en"
-    known_values: dict[Label, Text | list[Text]] = {}
+    known_values: dict[Label, Label | Annotated[list[Label], Field(max_length=20)]] = Field(default={}, max_length=50)
     """What the ticket system knows of the customer (name, e-mail, account …); masked wherever it occurs."""
 
 
@@ -106,7 +106,7 @@ class ToolCall(Value):
 class Plan(Value):
     """What the pipeline wanted to do with a ticket."""
 
-    intent_path: list[Label]
+    intent_path: list[Label] = Field(max_length=8)
     """Parent first, leaf last; `"parent/leaf"` is read as the same."""
     extraction: dict[str, dict[str, Any]] = {}
     """{group: {field: value}}"""

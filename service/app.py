@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
+from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,7 +28,7 @@ from service.targets import look
 from service.ticks import Clock
 from service.web import api, hooks, inbox, pages, pulls
 from service.web.deps import House, Source, problem, problem_of
-from service.wiring import kept_secret, wire
+from service.wiring import given_secret, kept_secret, wire
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -75,8 +76,9 @@ class Running:
     """
 
     def __init__(self, settings: Settings, ports: Ports | None):
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         sources = _sources(settings)
+        token = _secret(settings, settings.token, "TRIAGE_TOKEN", "token")
         self.engine = Engine(
             settings.url(), executor=settings.executor, workers=settings.workers, poll_seconds=settings.poll_seconds, data_dir=settings.data_dir
         )
@@ -92,12 +94,12 @@ class Running:
         clear(tray.workdir)
         self.engine.launch(bodies(self.db, tray, catalogue))
         self.clock = Clock(self.db, self.engine, settle=settings.settle_seconds)
-        split = settings.split_secret.get_secret_value() if settings.split_secret else kept_secret(settings, "split.key")
+        split = _secret(settings, settings.split_secret, "TRIAGE_SPLIT_SECRET", "split.key")
         self.desk = Desk(self.db, split.encode(), nudge=self.clock.nudge)
         self.clock.start()
         self.house = House(
             db=self.db, ports=tray, catalogue=catalogue, desk=self.desk, sources=sources,
-            token=settings.token.get_secret_value() if settings.token else kept_secret(settings, "token"),
+            token=token,
             max_body=settings.max_body_bytes, undo_seconds=settings.undo_seconds, ready=self.missing,
         )  # fmt: skip
 
@@ -122,6 +124,10 @@ class Running:
         self.clock.stop()
         self.engine.stop(patience=20)
         self.db.dispose()
+
+
+def _secret(settings: Settings, given: SecretStr | None, name: str, file: str) -> str:
+    return given_secret(name, given.get_secret_value()) if given else kept_secret(settings, file)
 
 
 def _sources(settings: Settings) -> dict[str, Source]:
@@ -178,6 +184,13 @@ def _broken(request: Request, error: Exception) -> Response:
     return _told(request, TriageError("Something broke on our side; the log says what."))
 
 
+def _without_nul(query: bytes) -> bytes:
+    """Taking one out may make another: `%%0000`."""
+    while b"%00" in query:
+        query = query.replace(b"%00", b"")
+    return query
+
+
 class _Edge:
     """Adds the security headers to every answer, errors included, and keeps NULs out of addresses."""
 
@@ -188,7 +201,7 @@ class _Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":  # no database of ours takes a NUL, so no address has one
             path = "/nul" if "\x00" in scope["path"] else scope["path"]
-            scope = {**scope, "path": path, "query_string": scope.get("query_string", b"").replace(b"%00", b"")}
+            scope = {**scope, "path": path, "query_string": _without_nul(scope.get("query_string", b""))}
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

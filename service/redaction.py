@@ -12,12 +12,10 @@ from stdnum import iban, luhn
 
 TEXT_CAP, LABEL_CAP = 64 * 1024, 200
 """longest text and label of a case; a placeholder may be longer than what it stands for"""
-MAX_KNOWN = 50
-"""known values looked at per case"""
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", re.UNICODE)
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ ]?[A-Z0-9]){11,30}", re.IGNORECASE)
-_CARD = re.compile(r"(?<![\w-])[0-9](?:[ -]?[0-9]){12,18}(?![\w-])")
-_PHONE_LIKE = re.compile(r"(?<![\w.])[+(]?[0-9][0-9 ()/.-]{6,20}[0-9](?![\w.])")
+_CARD = re.compile(r"(?<![\w-])[0-9](?:[ -]?[0-9]){12,18}(?!\w|-\w)")
+_PHONE_LIKE = re.compile(r"(?<!\w)(?<!\d[.,])[+(]?[0-9][0-9 ()/.-]{6,20}[0-9](?!\w|[.,]\d)")
 _PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*)_([0-9]+)([A-Z]?)>")
 _REGIONS = ("GB", "DE", "US")
 
@@ -47,7 +45,7 @@ def masks_for(known_values: dict[str, str | list[str]]) -> Masks:
     """
     masks = Masks()
     values = [(key, value) for key, found in known_values.items() for value in (found if isinstance(found, list) else [found])]
-    for key, value in sorted(values[:MAX_KNOWN], key=lambda item: -len(item[1])):
+    for key, value in sorted(values, key=lambda item: -len(item[1])):
         value = value.strip()
         if len(value) < 2:
             continue
@@ -75,6 +73,9 @@ def _kind_of(key: str) -> str:
 
 def _pattern(value: str) -> re.Pattern[str]:
     """The value in any case, with any spacing, with or without accents, on either side."""
+    if (sum(char.isdigit() for char in value) >= 4 and not any(char.isspace() for char in value.strip())) or value.replace(" ", "").isdigit():
+        spelled = r"[\s./-]?".join(re.escape(char) for char in value if char.isalnum())  # numbers are written with any gaps
+        return re.compile(rf"(?<!\w){spelled}(?!\w)", re.IGNORECASE)
     words = re.split(r"(\s+)", unicodedata.normalize("NFC", value))
     parts = [r"\s+" if word.isspace() else "".join(_letter(char) for char in word) for word in words]
     return re.compile(rf"(?<!\w){''.join(parts)}(?!\w)", re.IGNORECASE)
@@ -157,6 +158,9 @@ def mask_document(document: Any, masks: Masks, *, keep: frozenset[str] = frozens
     """Mask every text of a JSON document, keys excepted. Members named in `keep` are dropped."""
     if isinstance(document, str):
         return mask_text(document, masks)[:TEXT_CAP]
+    if isinstance(document, (int, float)) and not isinstance(document, bool):
+        shown = mask_text(str(document), masks)
+        return document if shown == str(document) else shown  # a known number is no less known for being a number
     if isinstance(document, list):
         return [mask_document(item, masks, keep=keep) for item in document]
     if isinstance(document, dict):

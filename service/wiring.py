@@ -4,9 +4,10 @@ import os
 import re
 import secrets
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 from connectors.codemod import RecipeCodemod
 from connectors.localgit import LocalGit
@@ -14,7 +15,11 @@ from connectors.ports import Limits, Ports
 from connectors.precedent_critic import PrecedentCritic
 from connectors.subprocess_evals import SubprocessEvals
 from rubric.catalogue import Catalogue
+from service.errors import Misconfigured
 from service.settings import Settings
+
+SECRET_LENGTH = 16
+"""fewest characters of a token or key"""
 
 
 def utc_now() -> datetime:
@@ -38,17 +43,27 @@ def wire(settings: Settings, catalogue: Catalogue, now: Callable[[], datetime] =
 
 
 def kept_secret(settings: Settings, name: str) -> str:
-    """A secret that is made once and kept in the data folder, readable by its owner only."""
+    """A secret that is made once and kept in the data folder, readable by its owner only.
+
+    Whole or not there: a half-written one would be an empty key. Raises `Misconfigured` for a file that holds too little.
+    """
     path = settings.data_dir / name
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _read(path)
-    with os.fdopen(handle, "w") as file:
-        file.write(secrets.token_urlsafe(32))
-    return _read(path)
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", dir=settings.data_dir, prefix=f".{name}-") as file:  # made with mode 0600
+            file.write(secrets.token_urlsafe(32))
+            file.flush()
+            os.fsync(file.fileno())
+            with suppress(FileExistsError):  # another process was faster; its secret counts
+                os.link(file.name, path)
+    found = path.read_text().strip()
+    if len(found) < SECRET_LENGTH:
+        raise Misconfigured(f"{path} holds {len(found)} characters, which is no secret; remove it and a new one is made")
+    return found
 
 
-def _read(path: Path) -> str:
-    return path.read_text().strip()
+def given_secret(name: str, value: str) -> str:
+    """A secret from the settings. Raises `Misconfigured` for one that could be guessed."""
+    if len(value.strip()) < SECRET_LENGTH:
+        raise Misconfigured(f"{name} needs {SECRET_LENGTH} characters or more")
+    return value.strip()

@@ -9,17 +9,15 @@ from pathlib import Path
 import pytest
 from alembic import command
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from service.app import create_app
 from service.db import Database
 from service.migrate import config_for
-from service.settings import Settings
+from service.settings import Settings, SourceSettings, TargetSettings
 from tests.samples.postgres import Cluster, NoPostgres
-from tests.samples.small import small_ports
+from tests.samples.small import TOKEN, WEBHOOK, small_ports
 from tests.samples.world import Asked, World
-
-TOKEN = "a token for tests"
-WEBHOOK = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXMgbG9uZyE="
 
 
 @pytest.fixture(scope="session")
@@ -86,14 +84,16 @@ def world(db: Database, tmp_path: Path) -> World:
     return World(db, small_ports(tmp_path))
 
 
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[TestClient]:
-    """The whole application on SQLite with its engine and clock running, one source `desk`, the small target `bank`."""
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """The whole application on SQLite, engine and clock running: one source `desk`, the small target `bank`, no undo window.
+
+    One per file, because an engine takes seconds to stop: name what you send.
+    """
+    folder = tmp_path_factory.mktemp("client")
     settings = Settings(
-        **{
-            "data_dir": tmp_path / "data", "token": TOKEN, "split_secret": "a split", "poll_seconds": 0.02, "undo_seconds": 0, "port": 0,
-            "sources": {"desk": {"secrets": [WEBHOOK], "target": "bank"}}, "targets": {"bank": {"repo": tmp_path / "no.git"}},
-        }
+        data_dir=folder / "data", token=SecretStr(TOKEN), split_secret=SecretStr("a split"), poll_seconds=0.02, settle_seconds=0, undo_seconds=0,
+        sources={"desk": SourceSettings(secrets=[SecretStr(WEBHOOK)], target="bank")}, targets={"bank": TargetSettings(repo=folder / "no.git")},
     )  # fmt: skip
-    with TestClient(create_app(settings, small_ports(tmp_path, undo_seconds=0)), raise_server_exceptions=False) as browser:
+    with TestClient(create_app(settings, small_ports(folder, undo_seconds=0)), raise_server_exceptions=False) as browser:
         yield browser

@@ -20,6 +20,7 @@ from rubric.schema import Hint, Plan
 from service.db import Database
 from service.lifecycle import DraftState, HandoffState, PullState, ReviewState
 from service.stages import intake
+from tests.samples.repos import push
 from tests.samples.world import CATALOGUE, World
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -62,21 +63,6 @@ def says_the_same(brief: Brief) -> Drafted:
 
 def the_case(world: World, name: str) -> str:
     return world.sends(CASES[name]).case_id  # type: ignore[no-any-return]
-
-
-def push(world: World, path: str, content: str | None, tmp_path: Path) -> str:
-    """Somebody commits on the base branch, past us, with plain git."""
-    clone = tmp_path / f"clone-{world.host.head()[:8]}"
-    git = lambda *argv: subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", *argv], check=True, capture_output=True)  # noqa: E731
-    git("clone", "--quiet", str(tmp_path / "target.git"), str(clone))
-    if content is None:
-        (clone / path).unlink()
-    else:
-        (clone / path).write_text(content)
-    git("-C", str(clone), "add", "-A")
-    git("-C", str(clone), "commit", "--quiet", "-m", "Somebody else's change")
-    git("-C", str(clone), "push", "--quiet", "origin", "HEAD:main")
-    return world.host.head()
 
 
 def plan_now(world: World, name: str) -> Plan:
@@ -152,7 +138,7 @@ def test_two_hints_with_the_same_change_become_one_pull_that_cures_both(world: W
     one, two = world.hint_of(first), world.hint_of(second)
     assert one.change_hash == two.change_hash
     world.confirms(one.id)
-    with pytest.raises(Exception, match="twin|same change"):
+    with pytest.raises(Exception, match=r"twin|same change"):
         world.confirms(two.id)
     world.marks_duplicate(two.id, of=one.id)
     pull = world.runs().pull_of(one.id)
@@ -187,7 +173,7 @@ def test_a_pull_behind_the_base_is_built_again(world: World, tmp_path: Path) -> 
     hint = drafted(world, "nsb-026")
     world.confirms(hint.id)
     pull = world.runs().pull_of(hint.id)
-    moved = push(world, "README.md", "# changed meanwhile\n", tmp_path)
+    moved = push(tmp_path / "target.git", {"README.md": b"# changed meanwhile\n"})
     world.merges(pull.id)
     world.runs()
     merged = world.pull(pull.id)
@@ -198,12 +184,12 @@ def test_a_pull_behind_the_base_is_built_again(world: World, tmp_path: Path) -> 
 
 def test_a_target_without_a_manifest_fails_its_cases_by_name_and_the_rest_goes_on(world: World, tmp_path: Path) -> None:
     world.with_ports(critic=ScriptedCritic(says_the_same))
-    manifest = (world.host.read(world.host.head(), "triage.yaml") or b"").decode()
-    push(world, "triage.yaml", None, tmp_path)
+    manifest = world.host.read(world.host.head(), "triage.yaml")
+    push(tmp_path / "target.git", {"triage.yaml": None})
     lost = the_case(world, "nsb-026")
     world.runs()
     assert (world.case(lost).state, world.case(lost).reason) == (DraftState.failed, "no_manifest")
-    push(world, "triage.yaml", manifest, tmp_path)
+    push(tmp_path / "target.git", {"triage.yaml": manifest})
     found = world.rejects(CASES["nsb-026"]["ticket"], "please no 'kindly be patient'", name="x-1")
     assert world.runs().case(found).state is DraftState.drafted
 
@@ -211,8 +197,9 @@ def test_a_target_without_a_manifest_fails_its_cases_by_name_and_the_rest_goes_o
 def test_a_manifest_that_names_a_missing_command_stops_at_the_gate_with_its_name(world: World, tmp_path: Path) -> None:
     world.with_ports(critic=ScriptedCritic(says_the_same))
     case_id = the_case(world, "nsb-026")
-    manifest = (world.host.read(world.host.head(), "triage.yaml") or b"").decode()
-    push(world, "triage.yaml", manifest.replace("argv: [python, -m, evals.run, --step, reply,", "argv: [no-such-command, --step, reply,"), tmp_path)
+    manifest = world.host.read(world.host.head(), "triage.yaml") or b""
+    missing = manifest.replace(b"argv: [python, -m, evals.run, --step, reply,", b"argv: [no-such-command, --step, reply,")
+    push(tmp_path / "target.git", {"triage.yaml": missing})
     hint = world.runs().hint_of(case_id)
     world.confirms(hint.id)
     pull = world.runs().pull_of(hint.id)

@@ -1,6 +1,7 @@
 """Extraction: a value that the ticket states, that the pipeline asks for or searches with, and that no field reads."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from rubric.drafting import Brief
@@ -8,7 +9,7 @@ from rubric.inventory import keyed, words_of
 from rubric.proposals.offer import Offer, signals
 from rubric.proposals.plan import taken_branch
 from rubric.reading import customer_text, mentions, says, words
-from rubric.recipes import AddExtractionField
+from rubric.recipes import AddExtractionField, AlterExtractionField
 from rubric.schema import Case, Entry, Expectation, Inventory, Step
 
 _TOKEN = re.compile(r"(?<![\w@.-])(?:[A-Z]{1,5}[-/ ]?)?[0-9][0-9-/]{2,14}(?![\w@])|(?<![\w@.-])[A-Z]{2,5}-[A-Z0-9]{2,12}(?![\w@])")
@@ -17,6 +18,7 @@ _NAME = re.compile(r"\b([a-z][a-z0-9_]*)\.([a-z][a-z0-9_]*)\b")
 
 def offers(brief: Brief) -> Iterator[Offer]:
     """Candidates for `add_extraction_field`: fields that the target's own config speaks of and does not have."""
+    yield from forms(brief)
     groups = _groups(brief.inventory)
     comment, case = brief.case.comment, brief.case
     taken = taken_branch(brief)
@@ -42,6 +44,51 @@ def offers(brief: Brief) -> Iterator[Offer]:
                 must=[Expectation(part="extraction", contains=f"{group}.{field}")],
                 instead=f"reads {group}.{field} from the ticket",
             )
+
+
+def forms(brief: Brief) -> Iterator[Offer]:
+    """Candidates for `alter_extraction_field`: a form that other fields handle and this one does not; replay tells which one matters."""
+    fields = [entry for entry in brief.inventory.of(Step.extraction) if isinstance(entry.value, dict) and len(words_of(entry)) == 2]
+    known = Counter(one for entry in fields for one in (entry.view.get("handles") or []) if isinstance(one, str))
+    comment, case = brief.case.comment, brief.case
+    kinds = {
+        key: {form for entry in fields if key in entry.value for form in (entry.view.get("handles") or [])} for key in ("form", "type", "pattern")
+    }
+    for entry in fields:
+        group, field = words_of(entry)
+        value = case.plan.extraction.get(group, {}).get(field)
+        told = mentions(comment, field)
+        quoted_value = value is not None and str(value) in comment
+        if entry.stability == "frozen" or (told < 0.5 and not quoted_value and value is not None and not says("asking_again", comment)):
+            continue
+        for form in sorted(known):
+            if form in (entry.view.get("handles") or []):
+                continue
+            kin = any(form in kinds.get(key, ()) for key in entry.value)
+            asked = bool(says("asking_again", comment))
+            yield Offer(
+                step=Step.extraction,
+                target=entry.id,
+                change=AlterExtractionField(group=group, field=field, handles=form),
+                summary=f"Let {group}.{field} cope with the form '{form}' as other fields do.",
+                signals=signals(
+                    field_mentioned=0.3 * (told >= 0.99) + 0.15 * (0.5 <= told < 0.99),
+                    value_in_comment=0.25 * quoted_value,
+                    empty=0.1 * (value is None),
+                    asked_again=0.1 * asked,
+                    kin=0.1 * kin,
+                ),
+                instead=f"reads {group}.{field} in the form '{form}'",
+            )  # fmt: skip
+
+
+def _kinds(fields: list[Entry]) -> dict[str, set[str]]:
+    """setting of a field → forms that fields with this setting handle somewhere"""
+    found: dict[str, set[str]] = {}
+    for entry in fields:
+        for key in entry.value:
+            found.setdefault(key, set()).update(form for form in (entry.view.get("handles") or []) if isinstance(form, str))
+    return found
 
 
 def _groups(inventory: Inventory) -> dict[str, list[Entry]]:

@@ -37,7 +37,8 @@ def _adds_up(candidate: Candidate, weights: dict[str, Entry]) -> bool:
 
 
 def _weights(brief: Brief, kind: tuple[str, ...], weights: dict[str, Entry], threshold: Entry | None) -> Iterator[Offer]:
-    comment, (top, *others) = brief.case.comment, brief.case.plan.fetch
+    comment, (top, *rest) = brief.case.comment, brief.case.plan.fetch
+    others = [one for one in rest if _adds_up(one, weights)]  # a record of another kind is weighed by other weights
     if record_of(brief.case.plan) != top.record_id or not others:
         return
     wrong = says("wrong_record", comment)

@@ -109,7 +109,7 @@ def _cue(brief: Brief, here: Entry, there: Entry) -> tuple[str, float] | None:
     names = {*tokens_of("/".join(words_of(here)))}  # the wrong leaf's own name is said to deny it
     ranked: list[tuple[float, str]] = []
     for run in sorted({*ngrams(text), *wrong, *phrases}):
-        if any(holds_phrase(one, run) for one in kept) or run in _cues(there) or set(run.split()) <= names:
+        if any(holds_phrase(one, run) for one in kept) or run in _cues(there) or set(run.split()) <= names or not 2 <= len(run) <= 80:
             continue
         shared = sum(holds_phrase(one, run) for one in like)
         told = holds_phrase(comment, run)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from rubric.drafting import Brief
 from rubric.proposals.offer import Offer, signals
-from rubric.reading import exact, fold, quoted, replaced, says, template_of
+from rubric.reading import content, exact, fold, quoted, replaced, says, template_of
 from rubric.recipes import ChangeReplyTemplate
 from rubric.schema import Entry, Expectation, Step
 
@@ -41,6 +41,7 @@ def offers(brief: Brief) -> Iterator[Offer]:
         )
     if corrected:
         yield from _from_correction(brief, reply, corrected, told)
+    yield from _sentences(brief, told)
 
 
 def _from_correction(brief: Brief, reply: str, corrected: str, told: int) -> Iterator[Offer]:
@@ -60,8 +61,40 @@ def _from_correction(brief: Brief, reply: str, corrected: str, told: int) -> Ite
         yield _offer(brief, holders, old, new, [("plan", old)], corrected=0.6 if share < 0.4 else 0.3, wording=0.15 * bool(told))
 
 
+def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
+    """Each sentence of the template that may be one too many: said in the comment, seen twice, or alone in the target."""
+    made = template_of(brief.case.plan.reply, brief.inventory)
+    holder = next((entry for entry in brief.inventory.of(Step.reply) if made and ".".join(entry.parts) == made[0]), None)
+    if holder is None:
+        return
+    text = _text(holder)
+    parts = [part for part in re.findall(r"[^.!?]+[.!?]+\s*|[^.!?]+$", text) if part.strip()]
+    said = set(content(brief.case.comment))
+    for place, part in enumerate(parts):
+        old = (" " + part.strip()) if place and " " + part.strip() in text else part
+        if len(parts) < 2 or text.count(old) < 1:
+            continue
+        twice = sum(part.strip() == other.strip() for other in parts) > 1
+        shared = len(_holding(brief, part.strip())) - 1
+        words_said = len(set(content(part)) & said)
+        weights = {"said": 0.2 * min(2, words_said), "twice": 0.4 * twice, "last": 0.1 * (place == len(parts) - 1), "wording": 0.2 * bool(told)}
+        weights["digits"] = 0.15 * bool(re.search(r"[0-9]{2}", part)) + 0.1 * (0 < shared < 6)
+        change = Offer(
+            step=Step.reply,
+            target=holder.id,
+            change=ChangeReplyTemplate(templates=[".".join(holder.parts)], old=old, new=""),
+            summary="Take one sentence out of a template.",
+            signals=signals(**weights),
+            must_not=[Expectation(part="reply", contains=part.strip())] if not twice and "{" not in part else [],
+            instead="the same reply without the sentence",
+        )
+        yield change
+
+
 def _instead(comment: str, corrected: str | None, reply: str, phrase: str, phrases: list[str]) -> tuple[str | None, str]:
-    others = [other for other in phrases if fold(other) != fold(phrase) and not exact(reply, other)]
+    place = phrases.index(phrase)
+    in_order = [*phrases[place + 1 :], *phrases[:place]]  # what follows a phrase is what it should have been
+    others = [other for other in in_order if fold(other) != fold(phrase) and not exact(reply, other)]
     if others:
         return others[0], "quoted"
     if corrected is not None:

@@ -117,11 +117,11 @@ def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around
     )
     reply: Drafted | Abstained
     if _leaf_is_gone(brief):
-        reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {brief.case.plan.leaf!r} any more")
+        reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {brief.case.plan.leaf[:120]!r} any more")
     else:
         reply = ports.critic.draft(brief)
         if trials is not None and target.manifest.replay is not None:
-            reply = _tried(reply, brief, target, around, trials)
+            reply = _tried(reply, brief, target, catalogue, around, trials)
     if isinstance(reply, Drafted) and not reply.hints:
         reply = Abstained(outcome=Outcome.unclear_ask_back, reason="the critic named no change", cost=reply.cost)
     if isinstance(reply, Abstained):
@@ -129,18 +129,31 @@ def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around
     return _Answer([_linted(hint, brief, target, catalogue, around.open_hints) for hint in reply.hints], None, target, reply.cost.model_dump())
 
 
-def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, around: _Around, trials: Trials) -> Drafted | Abstained:
-    """What is left of the critic's answer after its candidates were tried."""
-    first = [Candidate(hint=hint, score=SURE) for hint in reply.hints] if isinstance(reply, Drafted) else []
-    candidates = [*first, *reply.candidates]
-    if not candidates or brief.case_id not in around.originals:
+def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, catalogue: Catalogue, around: _Around, trials: Trials) -> Drafted | Abstained:
+    """What is left of the critic's answer after its candidates were tried.
+
+    Several hints are several rules, each of which proves itself; what is not for the codemod cannot be tried and stays.
+    """
+    offered = reply.hints if isinstance(reply, Drafted) else []
+    if not (offered or reply.candidates) or brief.case_id not in around.originals:
         return reply
-    seen = prove(trials, target, brief.case_id, brief.case, candidates, around.originals)
-    if seen.proofs and seen.proofs[0].score >= ENOUGH:
-        return Drafted(hints=[seen.proofs[0].hint], notes=[f"{seen.tried} candidates tried"], cost=reply.cost)
+    groups = [[Candidate(hint=hint, score=SURE)] for hint in offered] or [[]]
+    if len(groups) == 1:
+        groups[0] += reply.candidates
+    kept: list[Hint] = []
+    tried = 0
+    for group in groups:
+        if group and catalogue.recipe(group[0].hint.recipe).agent != "codemod":
+            kept.append(group[0].hint)
+            continue
+        seen = prove(trials, target, brief.case_id, brief.case, group, around.originals)
+        tried += seen.tried
+        kept += [proof.hint for proof in seen.proofs[:1] if proof.score >= ENOUGH]
+    if kept:
+        return Drafted(hints=kept, notes=[f"{tried} candidates tried"], cost=reply.cost)
     if isinstance(reply, Abstained):
         return reply
-    reason = f"no_effect: none of {seen.tried} candidates does to this case what the comment asks for"
+    reason = f"no_effect: none of {tried} candidates does to this case what the comment asks for"
     return Abstained(outcome=Outcome.unclear_ask_back, reason=reason, cost=reply.cost)
 
 

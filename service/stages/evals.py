@@ -98,7 +98,7 @@ def _begin(db: Database, pull: pulls.Pull) -> GateState | None:
 def _ask(ports: Ports, exam: _Exam) -> _Result:
     host = host_of(ports.hosts, exam.pull.target)
     target = look(host, exam.pull.base_sha)
-    changed = _changed_paths(host.diff(exam.pull.base_sha, exam.pull.head_sha))
+    changed = host.changed(exam.pull.base_sha, exam.pull.head_sha)
     with scratch(ports.workdir, f"gate-{run_id(exam.pull)}") as folder:
         base, head = folder / "base", folder / "head"
         host.export(exam.pull.base_sha, base)
@@ -162,12 +162,6 @@ def _unchanged(case_id: str, exam: _Exam, before: Mapping[str, ReplayAnswer], af
         return ControlVerdict(case_id=case_id, state="error", reason=f"no plan on {'base' if old is None else 'head'}")
     changes = difference(old, new)
     return ControlVerdict(case_id=case_id, state="changed" if changes else "same", reason="; ".join(changes))
-
-
-def _changed_paths(diff: str) -> list[str]:
-    """Paths of a unified diff made by git, both sides."""
-    marks = [line[4:].rstrip("\t") for line in diff.splitlines() if line.startswith(("--- a/", "+++ b/"))]
-    return sorted({mark[2:] for mark in marks})
 
 
 def _write(db: Database, pull: pulls.Pull, state: GateState, report: dict[str, Any]) -> GateState:

@@ -39,6 +39,8 @@ class _Approved:
     original: dict[str, Any]
     cures: int
     turn: int
+    edited: bool
+    """a person changed the draft before confirming"""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _approved(session: Any, handoff: handoffs.Handoff, attempt: int) -> _Approve
     return _Approved(
         handoff_id=handoff.id, hint_id=row.id, hint=row.hint, text=row.current, target=handoff.target, attempt=attempt, confirmed_by=review.by,
         critic=row.critic, rubric_version=row.rubric_version, original=original, cures=1 + hints.count_duplicates(session, row.id),
-        turn=max([len(previous), *turns]) + 1,
+        turn=max([len(previous), *turns]) + 1, edited=row.current != row.draft,
     )  # fmt: skip
 
 
@@ -182,8 +184,11 @@ def _publish(host: CodeHost, target: Target, approved: _Approved, files: dict[st
     message = commit_message(
         approved.hint_id, approved.hint, confirmed_by=approved.confirmed_by, rubric_version=approved.rubric_version, row_note=row.note
     )
-    if found := leaks("\n".join([message, _body(approved, row)])):
-        raise _Refused(HandoffState.refused, f"leak: the text of the pull would hold what looks like {', '.join(found)}")
+    texts = [message, _body(approved, row)]
+    if not approved.edited:  # a person who edits the hint may write a number into a template on purpose
+        texts += [_added(host, target.sha, path, content) for path, content in files.items() if content is not None and path not in row.files]
+    if found := leaks("\n".join(texts)):
+        raise _Refused(HandoffState.refused, f"leak: what would be published holds what looks like {', '.join(found)}; edit the hint if it is meant")
     for turn in range(approved.turn, approved.turn + TURNS):
         name = branch(approved.hint_id, approved.hint.recipe, turn)
         try:
@@ -192,6 +197,12 @@ def _publish(host: CodeHost, target: Target, approved: _Approved, files: dict[st
             if error.code != "branch_taken":
                 raise
     raise PortError("branch_taken", f"{TURNS} branches of hint {approved.hint_id} exist already")
+
+
+def _added(host: CodeHost, sha: str, path: str, content: bytes) -> str:
+    """The lines of a file that its base does not have."""
+    known = set((host.read(sha, path) or b"").splitlines())
+    return b"\n".join(line for line in content.splitlines() if line not in known).decode("utf-8", errors="replace")
 
 
 def _body(approved: _Approved, row: NewRow) -> str:

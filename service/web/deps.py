@@ -73,7 +73,7 @@ def person(request: Request, home: HouseDep) -> str:
     A browser's unsafe request must come from our own pages: the cookie alone would let any site act for a person.
     """
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), home.token.encode()):
+    if scheme.lower() == "bearer" and given and hmac.compare_digest(given.encode(), home.token.encode()):
         return _name(request.headers.get("x-triage-by")) or "token"
     cookie = request.cookies.get(COOKIE, "")
     if not hmac.compare_digest(cookie.encode(), cookie_for(home.token).encode()):

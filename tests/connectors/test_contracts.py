@@ -1,7 +1,6 @@
 """One set of promises a port, held over every implementation of it: what a test sees on a double holds for the real one."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,19 +16,13 @@ from connectors.precedent_critic import PrecedentCritic
 from connectors.scripted import ScriptedAgent, ScriptedCritic, ScriptedEvals, ScriptedHost
 from connectors.subprocess_evals import SubprocessEvals
 from rubric.catalogue import load
-from rubric.drafting import Abstained, Brief, Drafted
-from rubric.manifest import Replay, Suite, read_inventory, read_manifest
-from rubric.schema import Case, Hint, Outcome, Plan
-from tests.samples.small import FILES, MANIFEST, NOON, plan_of, small_agent, weight_hint
+from rubric.drafting import Abstained, Drafted
+from rubric.manifest import Replay, Suite, read_manifest
+from rubric.schema import Hint, Outcome, Plan
+from tests.samples.repos import push, tree_of
+from tests.samples.small import FILES, MANIFEST, plan_of, small_agent, small_brief, weight_hint
 
 NOW = lambda: datetime(2026, 3, 1, tzinfo=UTC)  # noqa: E731
-
-
-def tree_of(files: dict[str, bytes], root: Path) -> Path:
-    for path, content in files.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(content)
-    return root
 
 
 def code_of(call: Callable[[], object]) -> str:
@@ -43,18 +36,7 @@ def code_of(call: Callable[[], object]) -> str:
 
 def local_git(tmp_path: Path) -> tuple[LandingHost, Callable[[dict[str, bytes]], str]]:
     host = LocalGit.create(tmp_path / "t.git", tree_of(FILES, tmp_path / "from"), "Start", name="bank", now=NOW)
-
-    def push(files: dict[str, bytes]) -> str:
-        clone = tmp_path / f"clone{len(list(tmp_path.iterdir()))}"
-        git = lambda *argv: subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", *argv], check=True, capture_output=True)  # noqa: E731
-        git("clone", "--quiet", str(tmp_path / "t.git"), str(clone))
-        tree_of(files, clone)
-        git("-C", str(clone), "add", "-A")
-        git("-C", str(clone), "commit", "--quiet", "-m", "x")
-        git("-C", str(clone), "push", "--quiet", "origin", "HEAD:main")
-        return host.head()
-
-    return host, push
+    return host, lambda files: push(tmp_path / "t.git", files)
 
 
 def in_memory(tmp_path: Path) -> tuple[LandingHost, Callable[[dict[str, bytes]], str]]:
@@ -98,9 +80,9 @@ def test_a_branch_is_published_once_and_adopted_when_it_is_the_same(host: Landin
 
 
 def test_a_branch_on_another_base_is_taken(hosted: Any) -> None:
-    host, push = hosted
+    host, pushes = hosted
     host.publish("triage/h1", host.head(), {"README.md": b"hello\n"}, "One")
-    moved = push({"other.txt": b"x\n"})
+    moved = pushes({"other.txt": b"x\n"})
     assert code_of(lambda: host.publish("triage/h1", moved, {"README.md": b"hello\n"}, "One")) == "branch_taken"
 
 
@@ -125,7 +107,7 @@ def test_a_diff_names_both_sides_of_each_file(host: LandingHost) -> None:
 
 
 def test_landing_moves_the_base_from_where_it_was_expected(hosted: Any) -> None:
-    host, push = hosted
+    host, pushes = hosted
     base = host.head()
     one = host.publish("triage/h1", base, {"README.md": b"one\n"}, "One").sha
     two = host.publish("triage/h2", base, {"OTHER.md": b"two\n"}, "Two").sha
@@ -133,7 +115,7 @@ def test_landing_moves_the_base_from_where_it_was_expected(hosted: Any) -> None:
     assert host.land(one, base) == one == host.head()
     assert host.land(one, base) == one  # a lost answer is asked for again
     assert code_of(lambda: host.land(two, base)) == "base_moved" and host.head() == one
-    push({"x.txt": b"x\n"})
+    pushes({"x.txt": b"x\n"})
     assert host.land(one, base) == one and host.read(host.head(), "x.txt") == b"x\n"  # still landed, and nothing is moved back
 
 
@@ -251,22 +233,13 @@ def agent(request: pytest.FixtureRequest) -> TreeAgent:
     return request.param()  # type: ignore[no-any-return]
 
 
-def brief() -> Brief:
-    words = {"messages": [{"role": "customer", "text": "email postcode"}]}
-    said = {"comment": "wrong person", "by": "staff-1", "at": NOON}
-    plan = {"intent_path": ["cards", "lost"], "fetch": [{"record_id": "rec_b", "score": 5, "matched_fields": ["postcode"]}], "reply": "Dear rec_b"}
-    case = Case.model_validate({"external_id": "t-1", "ticket": words, "plan": plan, "verdict": "rejected", "rejection": said})
-    manifest = read_manifest(MANIFEST)
-    return Brief(case_id="c1", case=case, inventory=read_inventory(manifest, {path: text.decode() for path, text in FILES.items() if "config" in path}))
-
-
 def job(hint: Hint) -> TreeJob:
     return TreeJob(job_id="j", hint=hint, manifest=read_manifest(MANIFEST))
 
 
 def test_an_agent_makes_the_change_and_touches_nothing_else(agent: TreeAgent, tmp_path: Path) -> None:
     tree = tree_of(FILES, tmp_path / "tree")
-    run = agent.run(job(weight_hint(brief())), tree)
+    run = agent.run(job(weight_hint(small_brief())), tree)
     assert run.status == "done" and plan_of(tree, "email postcode")["fetch"][0]["record_id"] == "rec_a"
     assert {path for path, content in FILES.items() if (tree / path).read_bytes() != content} == {"config/fetch.json"}
     assert sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()) == sorted(FILES)
@@ -274,14 +247,14 @@ def test_an_agent_makes_the_change_and_touches_nothing_else(agent: TreeAgent, tm
 
 def test_an_agent_gives_up_on_what_does_not_fit_with_a_reason_and_no_traces(agent: TreeAgent, tmp_path: Path) -> None:
     tree = tree_of({**FILES, "config/fetch.json": b'{"weights": {"email": 3, "postcode": 4}}\n'}, tmp_path / "tree")
-    run = agent.run(job(weight_hint(brief())), tree)
+    run = agent.run(job(weight_hint(small_brief())), tree)
     assert run.status == "gave_up" and run.reason
     assert (tree / "config/fetch.json").read_bytes() == b'{"weights": {"email": 3, "postcode": 4}}\n'
 
 
 def test_the_same_job_gives_the_same_tree(agent: TreeAgent, tmp_path: Path) -> None:
     trees = [tree_of(FILES, tmp_path / name) for name in ("one", "two")]
-    assert len({agent.run(job(weight_hint(brief())), tree) for tree in trees}) == 1
+    assert len({agent.run(job(weight_hint(small_brief())), tree) for tree in trees}) == 1
     assert len({(tree / "config/fetch.json").read_bytes() for tree in trees}) == 1
 
 
@@ -289,7 +262,7 @@ def test_a_scripted_agent_cannot_leave_its_tree(tmp_path: Path) -> None:
     tree = tree_of(FILES, tmp_path / "tree")
     (tree / "link").symlink_to(tmp_path)
     for path in ("../out", "/etc/x", "link/out"):
-        assert ScriptedAgent(lambda job, tree, path=path: {path: b"x"}).run(job(weight_hint(brief())), tree).status == "refused"  # type: ignore[misc]
+        assert ScriptedAgent(lambda job, tree, path=path: {path: b"x"}).run(job(weight_hint(small_brief())), tree).status == "refused"  # type: ignore[misc]
     assert not (tmp_path / "out").exists()
 
 
@@ -301,7 +274,7 @@ def precedent() -> CriticModel:
 
 
 def scripted_critic() -> CriticModel:
-    return ScriptedCritic({"t-1": Drafted(hints=[weight_hint(brief())])})
+    return ScriptedCritic({"t-1": Drafted(hints=[weight_hint(small_brief())])})
 
 
 @pytest.fixture(params=[precedent, scripted_critic])
@@ -311,21 +284,21 @@ def critic(request: pytest.FixtureRequest) -> CriticModel:
 
 def test_a_critic_has_a_versioned_name_and_one_answer_for_one_brief(critic: CriticModel) -> None:
     assert critic.name.rpartition("-")[2].isdigit()
-    first, again = critic.draft(brief()), critic.draft(brief())
+    first, again = critic.draft(small_brief()), critic.draft(small_brief())
     assert first == again and isinstance(first, Drafted | Abstained)
     if isinstance(first, Drafted):
         assert first.hints and all(hint.cure_case == "c1" for hint in first.hints)
 
 
 def test_a_critic_abstains_with_an_outcome_of_the_rubric_and_a_sentence(critic: CriticModel) -> None:
-    said = brief()
+    said = small_brief()
     vague = said.case.model_copy(update={"external_id": "t-9", "rejection": said.case.rejection.model_copy(update={"comment": "??"})})  # type: ignore[union-attr]
     answer = critic.draft(said.model_copy(update={"case": vague}))
     assert isinstance(answer, Abstained) and answer.outcome in Outcome and answer.reason
 
 
 def test_a_critic_writes_nothing_into_its_brief(critic: CriticModel) -> None:
-    given = brief()
+    given = small_brief()
     before = given.model_dump_json()
     critic.draft(given)
     assert given.model_dump_json() == before

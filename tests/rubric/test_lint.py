@@ -26,6 +26,7 @@ FIRES: list[tuple[str, str, Callable[[], Hint]]] = [
     ("quote_not_in_case", "evidence.0", lambda: hint(TPL, _hint=quote("comment", "wrong person", 0))),
     ("no_evidence", "evidence", lambda: hint(TPL, _hint={"evidence": []})),
     ("no_evidence", "evidence", lambda: hint(TPL, _hint=quote("comment", "", 0))),
+    ("placeholder_in_change", "change.new", lambda: hint(TPL, new="Please call <PHONE_1>.")),
     ("invented_rule", "rules_invented.0", lambda: hint(TPL, _hint={"rules_invented": ["always be kind"]})),
     ("needs_worked_example", "worked_example", lambda: hint(TPL, _hint={"worked_example": None})),
     ("target_unknown", "target", lambda: hint(ENDPOINT, "plan:nowhere")),

@@ -124,6 +124,14 @@ def test_it_offers(inventory: Inventory, one: Case, recipe: str, target: str, va
     assert confirmable(lint(hint, one, inventory, CATALOGUE))
 
 
+def test_two_rules_in_one_comment_are_two_hints(inventory: Inventory) -> None:
+    one = case('never "Bear with us.", we write "It arrives tomorrow." And not "on its way" but "with the carrier"', reply=LATE)
+    reply = ask(inventory, one)
+    assert isinstance(reply, Drafted)
+    pairs = {(hint.change.old, hint.change.new) for hint in reply.hints}  # type: ignore[union-attr]
+    assert pairs == {("Bear with us.", "It arrives tomorrow."), ("on its way", "with the carrier")}
+
+
 def test_three_like_rejections_in_other_become_a_leaf(inventory: Inventory) -> None:
     def customs(number: int) -> Case:
         return case(

@@ -12,9 +12,12 @@ from typing import Any
 from connectors.ports import Limits, Ports, TreeJob, TreeRun
 from connectors.scripted import ScriptedAgent, ScriptedCritic, ScriptedEvals, ScriptedHost
 from rubric.drafting import Brief, Drafted
-from rubric.schema import Hint
+from rubric.manifest import read_inventory, read_manifest
+from rubric.schema import Case, Hint
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TOKEN = "a token for tests"
+WEBHOOK = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXMgbG9uZyE="
 MANIFEST = """
 version: 1
 steps:
@@ -117,3 +120,13 @@ def small_ports(folder: Path, **limits: int) -> Ports:
         critic=ScriptedCritic(weigh_less), agent=ScriptedAgent(small_agent()), evals=small_evals(), hosts={"bank": small_host()},
         now=lambda: datetime.now(UTC), workdir=folder / "work", limits=Limits(**limits),
     )  # fmt: skip
+
+
+def small_brief() -> Brief:
+    """What a critic is asked about the ticket that names both."""
+    words = {"messages": [{"role": "customer", "text": "email postcode"}]}
+    said = {"comment": "wrong person", "by": "staff-1", "at": NOON}
+    plan = {"intent_path": ["cards", "lost"], "fetch": [{"record_id": "rec_b", "score": 5, "matched_fields": ["postcode"]}], "reply": "Dear rec_b"}
+    case = Case.model_validate({"external_id": "t-1", "ticket": words, "plan": plan, "verdict": "rejected", "rejection": said})
+    manifest = read_manifest(MANIFEST)
+    return Brief(case_id="c1", case=case, inventory=read_inventory(manifest, {path: text.decode() for path, text in FILES.items() if "config" in path}))

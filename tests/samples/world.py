@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import Session
 
-from connectors.ports import Ports
+from connectors.ports import Ports, TreeJob
 from connectors.webhooks import parse_case
 from rubric.catalogue import Catalogue, load
 from service import reports
@@ -62,6 +62,7 @@ class World:
         self.ports = replace(ports, now=lambda: self.time)
         self.asked: Asked = db.enqueue  # type: ignore[assignment]
         self._done: set[str] = set()
+        self._bodies: tuple[Ports, dict[str, Callable[[str], None]]] | None = None
         self._tickets = 0
         self.broken: list[str] = []
         """flows that ended in an exception"""
@@ -109,7 +110,9 @@ class World:
     # ---- the machine
 
     def flows(self) -> dict[str, Callable[[str], None]]:
-        return dict(bodies(self.db, self.ports, self.catalogue))
+        if self._bodies is None or self._bodies[0] is not self.ports:
+            self._bodies = self.ports, dict(bodies(self.db, self.ports, self.catalogue))
+        return self._bodies[1]
 
     def runs(self, *, wait: float = 3600) -> "World":
         """Sweep, then run whatever is due within `wait` seconds, and what follows from it, until nothing is left."""
@@ -153,6 +156,10 @@ class World:
         return outcome.close(self.db, pull_id, by=by, reason=reason)
 
     # ---- what is to be seen
+
+    def jobs(self) -> list[TreeJob]:
+        """What the scripted agent was told, tries of the critic aside."""
+        return [job for job in self.ports.agent.jobs if job.job_id != "trial"]  # type: ignore[attr-defined]
 
     def case(self, case_id: str) -> cases.CaseRow:
         return self._one(cases.get, case_id)

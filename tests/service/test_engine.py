@@ -40,6 +40,11 @@ def own(database_url: str, engine: Engine) -> Iterator[Database]:
     db.dispose()
 
 
+def enqueue(db: Database, thing: str) -> None:
+    with db.begin() as session:
+        session.info["enqueue"](session, "handoff", f"handoff:{thing}:1", thing)
+
+
 def rows(db: Database) -> int:
     with db.read() as session:
         return int(session.connection().execute(text("SELECT COUNT(*) FROM ours")).scalar_one())
@@ -61,9 +66,7 @@ def test_a_flow_commits_with_our_row_and_vanishes_with_it(own: Database, engine:
 
 def test_one_key_is_one_flow(own: Database, engine: Engine) -> None:
     for _ in range(3):
-        with own.begin() as session:
-            engine.enqueue(session, "handoff", "handoff:h1:1", "h1")
-    engine.enqueue_now("handoff", "handoff:h1:1", "h1")
+        enqueue(own, "h1")
     assert len(engine.client.list_workflows(workflow_id_prefix="handoff:")) == 1
 
 
@@ -86,7 +89,7 @@ def test_a_name_belongs_to_one_process_until_it_ends(engine: Engine, tmp_path: P
 
 def test_finished_flows_are_forgotten_when_they_are_old(own: Database, engine: Engine) -> None:
     for number in range(5):
-        engine.enqueue_now("handoff", f"handoff:h{number}:1", f"h{number}")
+        enqueue(own, f"h{number}")
     assert engine.prune(datetime.now(UTC) + timedelta(days=1)) == 0  # unfinished ones are never old enough
     for number in range(4):
         engine.client.cancel_workflow(f"handoff:h{number}:1")
@@ -141,9 +144,11 @@ def workers(engine: Engine, tmp_path: Path) -> Iterator[Workers]:
     found.end()
 
 
-def test_the_flows_of_a_killed_process_go_on_elsewhere_and_those_of_a_living_one_stay(engine: Engine, workers: Workers, tmp_path: Path) -> None:
+def test_the_flows_of_a_dead_process_go_on_elsewhere_and_those_of_a_living_stay(
+    own: Database, engine: Engine, workers: Workers, tmp_path: Path
+) -> None:
     for number in range(3):
-        engine.enqueue_now("handoff", f"handoff:h{number}:1", f"h{number}")
+        enqueue(own, f"h{number}")
     workers.starts("first")
     workers.until(lambda log: sum(line.startswith("begin") for line in log) == 3)
     assert engine.rescue() == 0  # it lives: nothing is taken from it
@@ -163,8 +168,8 @@ def test_the_flows_of_a_killed_process_go_on_elsewhere_and_those_of_a_living_one
     assert engine.active(["handoff:"]) == set()
 
 
-def test_a_process_that_comes_back_takes_up_its_own(engine: Engine, workers: Workers, tmp_path: Path) -> None:
-    engine.enqueue_now("handoff", "handoff:h1:1", "h1")
+def test_a_process_that_comes_back_takes_up_its_own(own: Database, engine: Engine, workers: Workers, tmp_path: Path) -> None:
+    enqueue(own, "h1")
     workers.starts("first")
     workers.until(lambda log: "begin h1 first" in log)
     workers.kill("first")

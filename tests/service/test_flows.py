@@ -43,7 +43,7 @@ def test_every_flow_run_twice_is_harmless(world: World) -> None:
     for flow, thing in [*ran, *reversed(ran)]:
         world.reopen(flow, thing)
     assert (counted(world), world.host.head(), len(world.asked.flows(world.db))) == (before, head, asked)
-    assert len(world.ports.agent.jobs) == len(world.ports.critic.briefs) == len(world.host.branches) == 1  # type: ignore[attr-defined]
+    assert len(world.jobs()) == len(world.ports.critic.briefs) == len(world.host.branches) == 1  # type: ignore[attr-defined]
 
 
 def test_every_flow_started_twice_in_its_turn_is_harmless(world: World) -> None:
@@ -56,7 +56,7 @@ def test_every_flow_started_twice_in_its_turn_is_harmless(world: World) -> None:
     world.flows = lambda: {name: twice(body) for name, body in real().items()}  # type: ignore[method-assign]
     whole_loop(world)
     assert counted(world)["pulls by state"] == {"merged": 1} and counted(world)["outcomes by state"] == {"cured": 1}
-    assert len(world.ports.agent.jobs) == len(world.ports.critic.briefs) == len(world.host.branches) == 1  # type: ignore[attr-defined]
+    assert len(world.jobs()) == len(world.ports.critic.briefs) == len(world.host.branches) == 1  # type: ignore[attr-defined]
 
 
 def test_flows_of_things_that_are_gone_do_nothing(world: World) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rubric.schema import Case
-from service.redaction import comment_key, leaks, mask_text, masks_for, pseudonymise, redact, redact_plan, texts
+from service.redaction import Masks, comment_key, leaks, mask_document, mask_text, masks_for, pseudonymise, redact, redact_plan, texts
 
 
 def masked(text: str, **known: Any) -> str:
@@ -186,3 +186,16 @@ def test_placeholders_that_are_longer_than_what_they_stand_for_still_make_a_case
     long = {**CASE, "ticket": {**CASE["ticket"], "known_values": {"account_number": "ab"}}}
     long["ticket"] = {**long["ticket"], "subject": "ab " * 20_000, "attachments": [{"name": "ab " * 66, "content_type": "ab " * 66, "text": "ab"}]}
     assert Case.model_validate(redact(long)[0])
+
+
+@pytest.mark.parametrize("value", ["+49 30 901820", "0171 1234567", "(030) 90182012", "+493090182012", "anna@mail.example", "4111 1111 1111 1111"])
+@pytest.mark.parametrize("after", ["", ".", ",", ")", "!", " today", ". Then"])
+def test_what_follows_a_number_does_not_hide_it(value: str, after: str) -> None:
+    assert value not in mask_text(f"Reach me at {value}{after}", Masks())
+
+
+def test_a_known_number_is_masked_however_it_is_written() -> None:
+    masks = masks_for({"account": "9021-0777"})
+    for written in ("90210777", "9021 0777", "9021-0777"):
+        assert mask_text(f"account {written}, please", masks) == "account <ACCOUNT_1>, please"
+    assert mask_document({"g": {"account": 90210777, "other": 5}}, masks) == {"g": {"account": "<ACCOUNT_1>", "other": 5}}

@@ -19,6 +19,7 @@ def end(world: World, case_id: str) -> tuple[str, str | None, str | None]:
 
 
 def test_a_drafted_case_has_its_linted_hints_with_where_they_come_from(world: World) -> None:
+    """One comment may hold two rules; each becomes a hint of its own."""
     world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief), weight_hint(brief, to=2)])))
     case_id = world.rejects("email postcode", "wrong person")
     world.runs()
@@ -28,6 +29,7 @@ def test_a_drafted_case_has_its_linted_hints_with_where_they_come_from(world: Wo
     assert (first.state, first.critic, first.base_sha, first.rubric_version) == (
         ReviewState.awaiting, "scripted-1", world.host.head(), world.catalogue.version,
     )  # fmt: skip
+    assert first.hint.confidence.replay == second.hint.confidence.replay == "moved"
     assert first.draft == first.current and first.content_hash == hints.content_hash(first.current)
     assert first.change_hash != second.change_hash
     assert [finding for finding in first.findings if finding["blocks"]] == []
@@ -38,6 +40,20 @@ def test_a_hint_that_lint_holds_something_against_says_what(world: World) -> Non
     case_id = world.rejects("email postcode", "wrong person")
     hint = world.runs().hint_of(case_id)
     assert "target_unknown" in {finding["code"] for finding in hint.findings if finding["blocks"]}
+
+
+def test_a_change_without_effect_on_its_case_is_not_offered(world: World) -> None:
+    """Counterfactual replay: postcode still weighs more, so nobody needs to read this."""
+    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, to=4)])))
+    case_id = world.rejects("email postcode", "wrong person")
+    state, outcome, reason = end(world.runs(), case_id)
+    assert (state, outcome) == ("abstained", "unclear_ask_back") and (reason or "").startswith("no_effect")
+
+
+def test_a_change_that_touches_an_accepted_case_is_not_offered(world: World) -> None:
+    world.accepts("postcode and email, but Ben is right here")
+    case_id = world.runs().rejects("email postcode", "wrong person")
+    assert end(world.runs(), case_id)[:2] == ("abstained", "unclear_ask_back")
 
 
 def test_an_abstention_keeps_its_outcome_and_reason(world: World) -> None:
@@ -158,7 +174,7 @@ def test_held_out_examples_are_never_shown(world: World) -> None:
     """What the critic learns from is decided at intake; whoever wrote the case cannot be scored on it and copied from."""
     for number in range(20):
         world.rejects("email postcode", f"wrong person {number}", name=f"n{number}")
-    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, to=len(brief.case.comment))]))).runs()
+    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, to=-len(brief.case.comment))]))).runs()
     sides = {}
     for number in range(20):
         case_id = intake.case_id_of("desk", f"n{number}", 1)

@@ -15,14 +15,14 @@ from tests.samples.small import plan_of, small_evals, weight_hint
 from tests.samples.world import World
 
 
-def built(world: World, *, controls: list[str] | None = None) -> pulls.Pull:
+def built(world: World, *, controls: list[str] | None = None, agent: ScriptedAgent | None = None) -> pulls.Pull:
     """A draft pull that the gate has not looked at."""
     case_id = world.rejects("email postcode", "wrong person")
     if controls is not None:
         world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, controls=controls)])))
     hint = world.runs().hint_of(case_id)
     world.confirms(hint.id)
-    world.reopen("handoff", world.handoff_of(hint.id).id)
+    world.with_ports(agent=agent or world.ports.agent).reopen("handoff", world.handoff_of(hint.id).id)
     return world.pull_of(hint.id)
 
 
@@ -52,7 +52,7 @@ def test_a_cure_that_keeps_everything_passes_and_makes_the_pull_ready(world: Wor
 
 
 def test_a_change_that_does_not_cure_its_case_fails(world: World) -> None:
-    pull = built(world.with_ports(agent=weights(postcode=4)))
+    pull = built(world, agent=weights(postcode=4))
     found = run(world, pull)
     assert found.state is GateState.failed and "is not cured" in reasons(found)
     assert world.pull(pull.id).state is PullState.draft
@@ -132,7 +132,7 @@ def test_an_error_is_tried_again_and_a_verdict_is_not(world: World) -> None:
 
 def test_the_exam_is_the_base_s_whatever_the_head_says(world: World) -> None:
     """A head that rewrites rows, manifest or graders is examined with the base's."""
-    pull = built(world.with_ports(agent=weights(postcode=4)))
+    pull = built(world, agent=weights(postcode=4))
     host: Any = world.host
     manifest = (host.read(pull.base_sha, "triage.yaml") or b"").replace(b"min_rows: 2", b"min_rows: 1")
     cheat = host.publish(

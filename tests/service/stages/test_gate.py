@@ -190,7 +190,7 @@ def test_undo_takes_everything_back_while_the_window_is_open(world: World, hint:
         assert examples.get(session, hint.id) is None
     assert world.undoes(hint.id).state is ReviewState.awaiting
     world.runs()  # the flow that was enqueued finds nothing to do
-    assert world.ports.agent.jobs == []  # type: ignore[attr-defined]
+    assert world.jobs() == []
     world.confirms(hint.id)  # and the mind can be changed again
     assert world.runs().pull_of(hint.id).branch.startswith("triage/")
     assert [verdict for verdict, _, _ in decisions(world, hint)] == ["confirm", "undo", "confirm"]

@@ -1,0 +1,63 @@
+"""The demo as a user runs it: a real server, real git, real evals. Labels are read here and nowhere else."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+LABELS = [json.loads(line) for line in (EXAMPLES / "cases.labels.jsonl").read_text().splitlines()]
+CASES = {case["external_id"]: case for case in map(json.loads, (EXAMPLES / "cases.jsonl").read_text().splitlines())}
+KEYS = {
+    "cases", "rejections", "hints", "abstained", "confirmed", "pulls", "gate_pass", "gate_fail", "merged", "cured", "recurred", "controls_changed",
+    "seconds",
+}  # fmt: skip
+
+
+def names(kind: str) -> list[str]:
+    return [label["external_id"] for label in LABELS if label["kind"] == kind]
+
+
+def demo(folder: Path, *more: str) -> dict[str, Any]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TRIAGE_")} | {"TMPDIR": str(folder)}
+    argv = [sys.executable, "-m", "service.cli", "demo", "--exit", "--json", *more]
+    run = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
+    assert run.returncode == 0, run.stderr[-3000:]
+    (line,) = run.stdout.splitlines()
+    assert list(folder.glob("triage-demo-*")) == [], "it left its folder behind"
+    return dict(json.loads(line))
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return demo(tmp_path_factory.mktemp("demo"))
+
+
+def test_the_figures_are_all_there_and_add_up(figures: dict[str, Any]) -> None:
+    assert set(figures) >= KEYS
+    assert (figures["cases"], figures["rejections"]) == (len(CASES), sum(case["verdict"] == "rejected" for case in CASES.values()))
+    assert figures["gate_pass"] + figures["gate_fail"] == figures["pulls"] <= figures["confirmed"] <= figures["hints"]
+    assert 0 < figures["merged"] <= figures["pulls"]
+
+
+def test_no_accepted_case_changes(figures: dict[str, Any]) -> None:
+    assert figures["controls_changed"] == 0
+
+
+def test_most_planted_faults_are_cured_and_stay_so(figures: dict[str, Any]) -> None:
+    planted = names("planted")
+    assert figures["cured"] >= 0.75 * len(planted), f"{figures['cured']} of {len(planted)}"
+    assert figures["recurred"] == 0
+
+
+def test_what_is_no_defect_becomes_no_pull(tmp_path: Path) -> None:
+    """The complaints that ask for nothing, or for something wrong, among the accepted cases."""
+    chosen = [CASES[name] for kind in ("non_defect", "vague", "accepted") for name in names(kind)]
+    (tmp_path / "cases.jsonl").write_text("".join(json.dumps(case, ensure_ascii=False) + "\n" for case in chosen))
+    found = demo(tmp_path, "--cases", str(tmp_path / "cases.jsonl"))
+    assert (found["pulls"], found["merged"], found["controls_changed"], found["cured"]) == (0, 0, 0, 0)
