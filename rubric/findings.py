@@ -1,5 +1,8 @@
 """The lint codes live here: what each one means, and whether a gatekeeper may overrule it."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from rubric.schema import Finding
 
 CODES = {
@@ -42,3 +45,16 @@ WARNINGS = frozenset({
 def finding(code: str, field: str, more: str = "") -> Finding:
     """`more` names ids of the target, never words of a customer."""
     return Finding(code=code, field=field, text=f"{CODES[code]}{': ' if more else ''}{more[:200]}", blocks=code not in WARNINGS)
+
+
+def texts_of(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every text of a JSON value, keys included, with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, inside in value.items():
+            yield from texts_of(place, str(key))
+            yield from texts_of(f"{place}.{key}", inside)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from texts_of(place, inside)

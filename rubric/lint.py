@@ -5,7 +5,7 @@ from typing import Any
 
 from rubric import recipes as r
 from rubric.catalogue import Card, Catalogue
-from rubric.findings import finding
+from rubric.findings import finding, texts_of
 from rubric.inventory import branches, find, ids_beside, is_named, keyed, scope_exists, shown_number, shown_text, template, under, words_of
 from rubric.reading import PLACEHOLDER
 from rubric.schema import Case, Entry, Finding, Hint, Inventory, Risk, Step, text_of
@@ -42,21 +42,9 @@ def confirmable(findings: Sequence[Finding]) -> bool:
 
 def _masked(hint: Hint) -> Iterator[Finding]:
     """A placeholder stands for somebody's data; in a template it would go out to everybody."""
-    for field, text in _texts("change", hint.change.model_dump(mode="json")):
+    for field, text in texts_of("change", hint.change.model_dump(mode="json")):
         if PLACEHOLDER.search(text):
             yield finding("placeholder_in_change", field)
-
-
-def _texts(place: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, dict):
-        for key, inside in value.items():
-            yield from _texts(place, str(key))
-            yield from _texts(f"{place}.{key}", inside)
-    elif isinstance(value, list):
-        for inside in value:
-            yield from _texts(place, inside)
 
 
 def _evidence(hint: Hint, case: Case) -> Iterator[Finding]:

@@ -33,7 +33,7 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns its exit status (64: no such command)."""
+    """Run a command; returns its exit status (64: a wrong command line, 78: settings, folders or a database that do not allow it)."""
     try:
         return run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
@@ -44,15 +44,33 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(words: list[str]) -> int:
-    """Load and run one command."""
+    """Load and run one command. The one place where refusals become a line and an exit status."""
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())  # noqa: T201
         return 0
     if words[0] not in COMMANDS:
         print(f"triage: there is no command {words[0][:40]!r}; it is one of {', '.join(COMMANDS)}", file=sys.stderr)  # noqa: T201
         return 64
-    status: int = importlib.import_module(COMMANDS[words[0]][0]).main(words[1:])
+    try:
+        status: int = importlib.import_module(COMMANDS[words[0]][0]).main(words[1:])
+    except Exception as error:
+        found = _refusal(error)
+        if found is None:  # a bug of ours: its traceback is what helps
+            raise
+        status, line = found
+        print(f"triage {words[0]}: {line}", file=sys.stderr)  # noqa: T201
     return status
+
+
+def _refusal(error: Exception) -> tuple[int, str] | None:
+    """(exit status, what to say) of an error that a user can mend. Known by what it carries: importing its class would load half the service."""
+    status = getattr(error, "exit_status", None)  # service.settings.Refused
+    if isinstance(status, int):
+        return status, str(error)
+    if hasattr(error, "format_message"):  # what the command line parser raises
+        context = getattr(error, "ctx", None)
+        return 64, error.format_message() + (f"\n{context.get_usage()}" if context else "")
+    return None
 
 
 if __name__ == "__main__":

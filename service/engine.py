@@ -2,25 +2,34 @@
 
 import fcntl
 import hashlib
+import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from dbos import DBOS, DBOSClient
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 VERSION = "1"
 """Pinned: the default is a hash of the source, and every deploy would strand the flows of the one before."""
-LIGHT, WORK, LANDING = "light", "work", "landing"
-QUEUE_OF = {"handoff": WORK, "gate": WORK, "land": LANDING}
-"""flow → queue; whatever is not named is light"""
+LIGHT, DRAFT, WORK, LANDING = "light", "draft", "work", "landing"
+QUEUE_OF = {"draft": DRAFT, "handoff": WORK, "gate": WORK, "land": LANDING}
+"""flow → queue; whatever is not named is light. A draft has a queue of its own: it runs the target's replay, and must not wait behind a gate"""
 ACTIVE = ["PENDING", "ENQUEUED", "DELAYED"]
 LOCK_CLASS = 7_214
 """first key of our Postgres advisory locks"""
+GRACE, RETAKE_SECONDS = 15.0, 5.0
+"""how long a lock stays free before its owner counts as dead, more than the beat of `rescue`; how long an owner asks for one that it lost"""
+HELD = """SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::bigint = :class AND objsubid = 2
+AND objid::bigint = (CAST(:key AS bigint) & 4294967295) AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 
 class ExecutorTaken(Exception):
@@ -30,7 +39,7 @@ class ExecutorTaken(Exception):
 class Engine:
     """One process's share of the durable flows. DBOS allows one launched engine per process."""
 
-    def __init__(self, url: str, *, executor: str, workers: int, poll_seconds: float, data_dir: Path):
+    def __init__(self, url: str, *, executor: str, workers: int, poll_seconds: float, data_dir: Path, grace: float = GRACE):
         self.url = url
         self.executor = executor
         self._workers = workers
@@ -38,6 +47,10 @@ class Engine:
         self._data_dir = data_dir
         self._client: DBOSClient | None = None
         self._lock: _FileLock | _PostgresLock | None = None
+        self._grace = grace
+        self._free_since: dict[str, float] = {}  # executor → when its lock was first seen free
+        self._dbos: DBOS | None = None
+        self._trouble: str | None = None
 
     def migrate(self) -> None:
         """Create or upgrade the engine's own tables."""
@@ -57,12 +70,16 @@ class Engine:
         self.client.enqueue_in_transaction(session, options, thing_id)
 
     def answers(self) -> bool:
-        """Whether the engine's tables can be read."""
+        """Whether flows are taken here and the engine's tables can be read."""
+        return self.trouble() is None
+
+    def trouble(self) -> str | None:
+        """Why no flows are taken here, None when they are."""
         try:
             self.client.list_workflows(limit=1, load_input=False, load_output=False)
         except Exception:  # whatever it is, the answer is no; the database's own check names the reason
-            return False
-        return True
+            return self._trouble or "its tables cannot be read"
+        return self._trouble
 
     def lock(self) -> None:
         """Take the executor's lock. Raises `ExecutorTaken` when a live process holds the name: two would run each other's flows twice."""
@@ -76,7 +93,7 @@ class Engine:
     def launch(self, bodies: Mapping[str, Callable[[str], None]]) -> None:
         """Take the executor's lock if it is not held yet, start the workers and take up what this executor left unfinished."""
         self.lock()
-        DBOS(
+        self._dbos = DBOS(
             config={
                 "name": "rejection-triage",
                 "system_database_url": self.url,
@@ -94,8 +111,8 @@ class Engine:
                 _REGISTERED.add(flow)
                 DBOS.workflow(name=flow, max_recovery_attempts=5)(_trampoline(flow))
         DBOS.launch()
-        DBOS.register_queue(LIGHT, worker_concurrency=max(4, self._workers * 2), polling_interval_sec=self._poll, on_conflict="always_update")
-        DBOS.register_queue(WORK, worker_concurrency=self._workers, polling_interval_sec=self._poll, on_conflict="always_update")
+        for queue, most in {LIGHT: max(4, self._workers * 2), DRAFT: self._workers, WORK: self._workers}.items():
+            DBOS.register_queue(queue, worker_concurrency=most, polling_interval_sec=self._poll, on_conflict="always_update")
         DBOS.register_queue(LANDING, global_concurrency=1, polling_interval_sec=self._poll, on_conflict="always_update")
 
     def stop(self, patience: int = 0) -> None:
@@ -116,13 +133,19 @@ class Engine:
     def rescue(self) -> int:
         """Put the flows of dead executors back into their queues; returns how many.
 
-        An executor is dead when its lock is free. Holding that lock meanwhile keeps it from coming back half-way.
+        Looks after our own lock first: raises `ExecutorTaken` once when it was lost to another process; no flows are taken here from then on.
+        An executor is dead when its lock stays free; holding that lock meanwhile keeps it from coming back half-way.
         """
+        if self._trouble is not None:
+            return 0
+        self._hold()
         pending = self.client.list_workflows(status="PENDING", load_input=False, load_output=False)
         rescued = 0
-        for owner in sorted({flow.executor_id for flow in pending if flow.executor_id and flow.executor_id != self.executor}):
+        owners = sorted({flow.executor_id for flow in pending if flow.executor_id and flow.executor_id != self.executor})
+        self._free_since = {owner: since for owner, since in self._free_since.items() if owner in owners}
+        for owner in owners:
             lock = self._lock_of(owner)
-            if not lock.take():
+            if not self._deserted(owner, lock) or not lock.take():
                 continue
             try:
                 orphans = self.client.list_workflows(status="PENDING", executor_id=owner, load_input=False, load_output=False)
@@ -133,6 +156,28 @@ class Engine:
             finally:
                 lock.release()
         return rescued
+
+    def _hold(self) -> None:
+        """Make sure that our lock is ours: on Postgres, the session that has it may have been ended from outside."""
+        self.lock()
+        if not isinstance(self._lock, _PostgresLock) or self._lock.holds():
+            return
+        self._free_since.clear()  # what cut us off may have cut off the others too: their time begins anew
+        if not self._lock.retake():
+            self._trouble = f"our lock was lost, and another process runs as executor {self.executor!r} by now; give each a name and start again"
+            for event in self._dbos.background_thread_stop_events if self._dbos else ():
+                event.set()  # queues are not read any more; what runs already may end
+            raise ExecutorTaken(self._trouble)
+        log.warning("the executor's lock was lost with its connection; it is taken again")
+
+    def _deserted(self, owner: str, lock: "_FileLock | _PostgresLock") -> bool:
+        """Whether nobody has had a lock for a while. A file's lock is never lost by a living process."""
+        if isinstance(lock, _FileLock):
+            return True
+        if not lock.is_free():
+            self._free_since.pop(owner, None)
+            return False
+        return time.monotonic() - self._free_since.setdefault(owner, time.monotonic()) >= self._grace
 
     def prune(self, before: datetime, limit: int = 5000) -> int:
         """Forget finished flows older than a time; returns how many."""
@@ -197,20 +242,47 @@ class _PostgresLock:
     """A session lock on a connection of its own; the server gives it back when the connection ends."""
 
     def __init__(self, url: str, executor: str):
-        keepalive = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-        self._engine = create_engine(url, pool_size=1, max_overflow=0, connect_args=keepalive, isolation_level="AUTOCOMMIT")
-        self._key = int.from_bytes(hashlib.sha256(executor.encode()).digest()[:4], "big", signed=True)
+        watch: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15_000}
+        self._engine = create_engine(url, pool_size=1, max_overflow=0, connect_args={**watch, "connect_timeout": 10}, isolation_level="AUTOCOMMIT")
+        self._keys = {"class": LOCK_CLASS, "key": int.from_bytes(hashlib.sha256(executor.encode()).digest()[:4], "big", signed=True)}
         self._connection: Connection | None = None
+        self._session: dict[str, Any] = {}
 
     def take(self) -> bool:
         connection = self._engine.connect()
-        keys = {"class": LOCK_CLASS, "key": self._key}
-        if not connection.execute(text("SELECT pg_try_advisory_lock(:class, :key)"), keys).scalar_one():
+        asked = text("SELECT pid, backend_start, pg_try_advisory_lock(:class, :key) AS taken FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+        session = dict(connection.execute(asked, self._keys).mappings().one())
+        if not session.pop("taken"):
             connection.close()
             self._engine.dispose()
             return False
-        self._connection = connection
+        self._connection, self._session = connection, session
         return True
+
+    def is_free(self) -> bool:
+        """Only looks: to take it for a look would stand in the way of an owner that takes it again."""
+        with self._engine.connect() as connection:
+            held = connection.execute(text(f"SELECT EXISTS ({HELD})"), self._keys).scalar_one()
+        self._engine.dispose()
+        return not held
+
+    def holds(self) -> bool:
+        """Whether our session still lives and has it. If not, the connection is given up."""
+        with suppress(DBAPIError):
+            if self._connection and self._connection.execute(text(f"SELECT EXISTS ({HELD} AND pid = pg_backend_pid())"), self._keys).scalar_one():
+                return True
+        self.release()
+        return False
+
+    def retake(self) -> bool:
+        """Take it on a new connection, for `RETAKE_SECONDS`; a lost session of ours that lives on at the server is ended first."""
+        with self._engine.connect() as connection:
+            ours = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = :pid AND backend_start = :backend_start")
+            connection.execute(ours, self._session)
+        deadline = time.monotonic() + RETAKE_SECONDS
+        while not (taken := self.take()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return taken
 
     def release(self) -> None:
         if self._connection is not None:

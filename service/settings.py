@@ -1,13 +1,51 @@
-"""Every setting of the service, read once at the edge and handed on."""
+"""Every setting of the service, read once at the edge and handed on; and the one line that a start ends with when it cannot be."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""what a source or a target may be called"""
+NAME_RULE = "a name is 1 to 64 of A-Z a-z 0-9 . _ -"
+BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""as the code host takes base branches"""
+DATABASE = re.compile(
+    r"sqlite:///.+|"
+    r"postgresql(\+psycopg)?://([^:@/\s]*(:[^@\s]*)?@)?(\[[^\]@\s]*\]|[^:@/?\s\[\]]*)(:[0-9]{1,5})?(/[^@?\s]*)?(\?\S*)?"
+)
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError(NAME_RULE)
+    return text
+
+
+def _branch(text: str) -> str:
+    if not BRANCH.fullmatch(text):
+        raise ValueError("a base branch is 1 to 100 of A-Z a-z 0-9 _ - and begins with a letter or digit")
+    return text
+
+
+def _database(url: str | None) -> str | None:
+    if url and not DATABASE.fullmatch(url):
+        raise ValueError("a database is postgresql://user:password@host/name (%40 for an @ in the password), sqlite:///PATH, or left out")
+    return url
+
+
+Name = Annotated[str, AfterValidator(_name)]
 
 
 class SourceSettings(BaseModel):
     """A sender of cases."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     secrets: list[SecretStr] = Field(min_length=1)
     """Standard Webhooks secrets (`whsec_…`); several while one is being rotated"""
@@ -20,27 +58,29 @@ class TargetSettings(BaseModel):
 
     repo: Path
     """bare git repository on this machine"""
-    branch: str = "main"
+    branch: Annotated[str, AfterValidator(_branch)] = "main"
 
 
 class Settings(BaseSettings):
     """Environment variables with the prefix `TRIAGE_`, or a `.env` file."""
 
-    model_config = SettingsConfigDict(env_prefix="TRIAGE_", env_file=".env", env_nested_delimiter="__", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="TRIAGE_", env_file=".env", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
+    )
 
     data_dir: Path = Path("var")
     """folder for the SQLite file, scratch trees and the generated token"""
-    database_url: str | None = None
+    database_url: Annotated[str | None, AfterValidator(_database)] = None
     """`postgresql://user@host/name`; empty: SQLite in the data folder"""
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
     """address that the server binds to"""
     port: int = Field(default=8321, ge=0, le=65535)
     """port that the server binds to; 0: any free one"""
     token: SecretStr | None = None
     """token for API and sign-in; empty: one is made and kept in the data folder"""
-    sources: dict[str, SourceSettings] = {}
+    sources: dict[Name, SourceSettings] = {}
     """JSON object: source name → {"secrets": [...], "target": name}"""
-    targets: dict[str, TargetSettings] = {}
+    targets: dict[Name, TargetSettings] = {}
     """JSON object: target name → {"repo": path, "branch": "main"}"""
     split_secret: SecretStr | None = None
     """key of the scratch / dev / held-out split; empty: one is made and kept in the data folder. Never change it"""
@@ -62,3 +102,67 @@ class Settings(BaseSettings):
         if self.database_url:
             return self.database_url.replace("postgresql://", "postgresql+psycopg://", 1)
         return f"sqlite:///{self.data_dir / 'triage.db'}"
+
+
+class Refused(Exception):
+    """A command cannot start or go on; the message is one line that says what to do, and never holds a secret."""
+
+    def __init__(self, line: str, exit_status: int = 78):
+        super().__init__(line)
+        self.exit_status = exit_status
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings; what is given and not None wins. Raises `Refused`, which names the setting and never a value."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first, *more = error.errors(include_url=False, include_context=False, include_input=False)
+        names = ", ".join(dict.fromkeys(_place(one["loc"]) for one in more if one["loc"][:1] != first["loc"][:1]))
+        also = f" (also wrong: {names})" if names else ""
+        raise Refused(f"{_place(first['loc'])}: {first['msg'].removeprefix('Value error, ')}{also}; see .env.example") from None
+    except SettingsError as error:
+        named = re.search(r'field "(\w+)"', str(error))
+        cause = error.__cause__
+        why = f"not JSON, {cause.msg} at character {cause.pos + 1}" if isinstance(cause, JSONDecodeError) else "it cannot be read"
+        raise Refused(f"TRIAGE_{named[1].upper() if named else '…'}: {why}; see .env.example") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f".env cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}") from None
+
+
+def _place(loc: tuple[str | int, ...]) -> str:
+    """`TRIAGE_SOURCES desk.secrets.0`: names of ours and of the user's, but nothing that is no name or looks like a secret."""
+    setting, *inner = (str(part) for part in loc)
+    parts = [part if NAME.fullmatch(part) and not part.startswith("whsec") else "…" for part in inner if part != "[key]"]
+    return " ".join([f"TRIAGE_{setting.upper()}", *([".".join(parts)] if parts else [])])
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Around a command's start: what settings, folders and databases can do to it becomes `Refused`. All else is a bug and stays as it is."""
+    try:
+        yield
+    except Exception as error:
+        line = _line_of(error)
+        if line is None:
+            raise
+        raise Refused(line) from None
+
+
+OURS = {"service.errors.Misconfigured", "service.engine.ExecutorTaken", "service.db.UnsafeDatabase", "connectors.ports.PortError"}
+"""refusals whose message is written for the user"""
+DATABASES = {"sqlalchemy.exc.SQLAlchemyError", "alembic.util.exc.CommandError"}
+
+
+def _line_of(error: Exception) -> str | None:
+    """By name, because these modules stand above the settings."""
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    said = (str(getattr(error, "orig", None) or error).strip().splitlines() or [""])[0]
+    if names & OURS:
+        return " ".join(str(error).split())
+    if names & DATABASES:
+        return f"the database cannot be used: {said}; see TRIAGE_DATABASE_URL, or without it triage.db in TRIAGE_DATA_DIR"
+    if isinstance(error, OSError):
+        what = f"{error.filename}: " if error.filename else ""
+        return f"{what}{error.strerror or said}; is TRIAGE_DATA_DIR a folder that can be written, with room on its disk?"
+    return None

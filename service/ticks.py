@@ -1,5 +1,6 @@
 """What the clock fires, and when. APScheduler keeps time; every effect is a level-triggered look at the database."""
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -8,10 +9,10 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlmodel import Session
 
 from service.db import UNREACHABLE, Database
-from service.engine import Engine, things_of
-from service.lifecycle import FOLLOWS, DraftState, GateState, HandoffState, State
+from service.engine import Engine, ExecutorTaken, things_of
+from service.lifecycle import FOLLOWS, DraftState, GateState, HandoffState, OutcomeState, PullState, State
 from service.stages import intake
-from service.store import cases, gate_runs, handoffs, history, pulls
+from service.store import cases, gate_runs, handoffs, history, outcomes, pulls
 
 log = structlog.get_logger(__name__)
 SWEEP_SECONDS, RESCUE_SECONDS, RECONCILE_SECONDS = 1, 10, 30
@@ -23,7 +24,7 @@ DUE: dict[tuple[str, State], str] = {
     **{entered: flow for entered, flow in FOLLOWS.items() if flow != "learn"},
     ("handoffs", HandoffState.working): "handoff",
 }
-"""(table, state) → the flow that a thing standing there must have"""
+"""(table, state) → the flow that a thing standing there must have; `learn` is due while outcomes stand at watching"""
 GATE_TRIES = 3
 """how often a gate that ended in an error is tried again by itself"""
 
@@ -60,7 +61,11 @@ class Clock:
             pass
 
     def _rescue(self) -> None:
-        rescued = self._engine.rescue()
+        try:
+            rescued = self._engine.rescue()
+        except ExecutorTaken as error:
+            log.error("takes no more flows", reason=str(error))
+            return
         if rescued:
             log.warning("took over the flows of a dead process", flows=rescued)
 
@@ -88,6 +93,20 @@ def reconcile(db: Database, engine: Engine) -> int:
                 if (flow, thing.id) not in living and not (flow == "gate" and _judged(session, thing)):
                     history.enqueue(session, flow, thing.id, f"again-{int(db.now().timestamp())}")
                     again += 1
+        again += _learn_again(session, before, living)
+    return again
+
+
+def _learn_again(session: Session, before: datetime, living: set[tuple[str, str]]) -> int:
+    """Enqueue `learn` for decided pulls whose outcomes nobody has looked at. Ever less often: a look replays the whole target."""
+    unseen = {row.pull_id: row.since for row in history.standing(session, outcomes.OutcomeRow, OutcomeState.watching, before)}
+    again = 0
+    for pull_id, since in unseen.items():
+        pull = pulls.get(session, pull_id)
+        if pull and pull.state in (PullState.merged, PullState.closed) and ("learn", pull_id) not in living:
+            doublings = int(math.log2(max(1.0, (before + PATIENCE - since) / PATIENCE)))
+            history.enqueue(session, "learn", pull_id, f"again-{doublings}")  # the same turn twice is one flow
+            again += 1
     return again
 
 

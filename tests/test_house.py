@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("rubric", "connectors", "service", "migrations")
 GROUND = "service.errors service.lifecycle service.db service.redaction service.scratch"
-AIDES = "service.wording service.treepolicy service.targets service.gating service.eval_rows"
+AIDES = "service.wording service.treepolicy service.targets service.gating service.eval_rows service.trials service.proving"
 DOORS = "connectors.ports connectors.webhooks"
 
 
@@ -43,6 +43,7 @@ ROOMS = (
     Room("ground: redaction", "service/redaction.py", "", "phonenumbers stdnum"),
     Room("aides that know the rubric", "service/wording.py service/treepolicy.py", "rubric.*"),
     Room("aides that hold a door", "service/targets.py service/gating.py service/eval_rows.py", f"{GROUND} connectors.ports rubric.*"),
+    Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.trials connectors.ports rubric.*"),
     Room("store", "service/store/*", "service.db service.errors service.lifecycle rubric.*", "pydantic sqlalchemy sqlmodel"),
     Room(
         "stages",
@@ -53,7 +54,7 @@ ROOMS = (
     Room("reports", "service/reports.py", "service.store.* service.errors service.lifecycle rubric.*", "pydantic sqlmodel.Session"),
     Room("engine", "service/engine.py", "", "dbos sqlalchemy sqlmodel"),
     Room("migrate", "service/migrate.py", "service.db service.engine", "alembic sqlalchemy"),
-    Room("flows", "service/flows.py", "service.engine service.db service.stages.* connectors.ports rubric.*", "structlog"),
+    Room("flows", "service/flows.py", "service.engine service.db service.stages.* service.trials connectors.ports rubric.*", "structlog"),
     Room("ticks", "service/ticks.py", f"service.engine service.stages.* service.store.* {GROUND}", "apscheduler structlog sqlmodel.Session"),
     Room(
         "web",
@@ -61,13 +62,13 @@ ROOMS = (
         f"service.web.* service.reports service.stages.* {GROUND} {DOORS} rubric.*",
         "fastapi starlette pydantic jinja2 sqlmodel.Session sqlalchemy.exc",
     ),
-    Room("wiring", "service/wiring.py", "service.settings connectors.* rubric.catalogue"),
+    Room("wiring", "service/wiring.py", "service.settings service.errors connectors.* rubric.catalogue"),
     Room(
         "app",
         "service/app.py",
         f"service.web.* service.flows service.ticks service.engine service.migrate service.wiring service.settings service.stages.intake "
         f"service.targets {GROUND} {DOORS} rubric.catalogue",
-        "fastapi starlette",
+        "fastapi starlette pydantic.SecretStr",
     ),
     Room("command table", "service/cli.py"),
     Room("command: gate", "service/commands/gate.py", "service.gating connectors.ports connectors.subprocess_evals rubric.*"),
@@ -102,6 +103,7 @@ ONLY_IN = {
     },
     "service.store.originals": {
         "service/stages/intake.py": "stores what came in, and masks it",
+        "service/stages/critic.py": "tries candidates on the case and its controls by replay; the critic itself is given masked text",
         "service/stages/handoff.py": "tries the eval row of a pull by replay, under made-up names",
         "service/stages/evals.py": "replays the case and its controls on base and head",
         "service/stages/outcome.py": "sends the ticket again after a merge",
@@ -127,6 +129,7 @@ ASYNC = {
 }
 COMMITS = {"service/commands/gate.py": "`git.commit(ref)` looks a commit up; no database is near"}
 LONG_FILES = {
+    "connectors/localgit.py": "one outside system a file; publishing and reading share the plumbing",
     "migrations/versions/0001_first_tables.py": "one revision is one file",
     "service/commands/demo.py": "a script in five acts, read from top to bottom; no rule of the loop lives in it",
 }
@@ -410,7 +413,7 @@ BROKEN = {
     "stage to web": ("service/stages/gate.py", "import service.web.deps", "may import of ours"),
     "stage with queries": ("service/stages/gate.py", "from sqlmodel import Session, select", "sqlmodel.select"),
     "web to store": ("service/web/api.py", "from service.store import cases", "may import of ours"),
-    "raw text": ("service/stages/critic.py", "from service.store import originals", "only service/stages/intake.py"),
+    "raw text": ("service/stages/gate.py", "from service.store import originals", "only service/stages/intake.py"),
     "process": ("service/stages/critic.py", "import subprocess", "only connectors/localgit.py"),
     "inside a function": ("service/errors.py", "def f():\n    import json", "inside a function"),
     "for types only": ("service/errors.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json", "TYPE_CHECKING"),
@@ -436,7 +439,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_each_rule_fires(name: str) -> None:
     path, text, said = BROKEN[name]
-    others = {one: DOC for one in ("service/stages/critic.py", "service/store/originals.py", "service/store/cases.py", "service/db.py")}
+    others = {one: DOC for one in ("service/stages/critic.py", "service/stages/gate.py", "service/store/originals.py", "service/store/cases.py", "service/db.py")}
     found = violations({**others, path: "x = 1" if text is None else DOC + text})
     assert any(said in line and path in line for line in found), found
 

@@ -4,12 +4,15 @@ import base64
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from connectors.localgit import LocalGit
-from connectors.ports import ReplayAnswer
+from connectors.ports import PortError, ReplayAnswer
 from connectors.subprocess_evals import SubprocessEvals
 from connectors.webhooks import sign
 from rubric.expectations import difference, judge
@@ -42,6 +45,10 @@ PATIENCE = 900
 
 class DemoFailed(Exception):
     """The demo cannot go on; the message says what to look at."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the same way out as Ctrl-C, so that the server and the folder go too."""
 
 
 @dataclass
@@ -106,8 +113,9 @@ def demo(
     screen = Console(stderr=True)
     paths = _inputs(cases, target, controls)
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="triage-demo-") as name:
+    with _sigterm_ends(), tempfile.TemporaryDirectory(prefix="triage-demo-", ignore_cleanup_errors=True) as name:
         stage: Stage | None = None
+        figures: Figures | None = None
         try:
             stage = _prepare(Path(name), paths[1])
             figures = _play(stage, paths[0], paths[2], screen)
@@ -119,11 +127,30 @@ def demo(
         except DemoFailed as error:
             screen.print(f"demo: {error}", markup=False)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            pass
+        except KeyboardInterrupt as end:
+            if figures is None:
+                raise typer.Exit(143 if isinstance(end, Terminated) else 130) from None
         finally:
             if stage is not None:
                 _stop(stage.server)
+
+
+@contextmanager
+def _sigterm_ends() -> Iterator[None]:
+    """The first SIGTERM interrupts us; more of them do not disturb the clearing up."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _inputs(cases: Path | None, target: Path | None, controls: Path | None) -> tuple[Path, Path, Path | None]:
@@ -140,7 +167,10 @@ def _inputs(cases: Path | None, target: Path | None, controls: Path | None) -> t
 
 def _prepare(folder: Path, target: Path) -> Stage:
     """Host a copy of the target in a bare repository and start the real server on it."""
-    host = LocalGit.create(folder / "target.git", target, "Import the target", name="target", now=utc_now)
+    try:
+        host = LocalGit.create(folder / "target.git", target, "Import the target", name="target", now=utc_now)
+    except (PortError, OSError) as error:
+        raise DemoFailed(f"the target cannot be taken over: {error}") from None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -156,11 +186,15 @@ def _prepare(folder: Path, target: Path) -> Stage:
         "TRIAGE_TARGETS": json.dumps({"target": {"repo": str(folder / "target.git")}}),
     }
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("TRIAGE_")}
-    log = open(folder / "server.log", "wb")  # noqa: SIM115 — belongs to the server
-    argv = [sys.executable, "-m", "service.cli", "serve", "--host", "127.0.0.1"]
-    server = subprocess.Popen(argv, env={**inherited, **settings}, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    stage = Stage(folder, host, f"http://127.0.0.1:{port}", token, secret, server)
-    _until(stage, "the server is up", lambda: _ready(stage), patience=60)
+    argv = [sys.executable, "-m", "service.cli", "serve", "--host", "127.0.0.1", "--until-stdin-ends"]
+    with open(folder / "server.log", "wb") as log:  # the pipe ends when we do, however we end; the server ends with it
+        server = subprocess.Popen(argv, env={**inherited, **settings}, cwd=folder, stdin=subprocess.PIPE, stdout=log, stderr=log)
+    try:
+        stage = Stage(folder, host, f"http://127.0.0.1:{port}", token, secret, server)
+        _until(stage, "the server is up", lambda: _ready(stage), patience=60)
+    except BaseException:
+        _stop(server)
+        raise
     return stage
 
 
@@ -190,8 +224,12 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
     try:
         server.wait(timeout=30)
     except subprocess.TimeoutExpired:
+        pass
+    finally:  # also when a second Ctrl-C cuts the patience short
         server.kill()
         server.wait()
+        if server.stdin is not None:
+            server.stdin.close()
 
 
 def _play(stage: Stage, cases: Path, controls: Path | None, screen: Console) -> Figures:
@@ -390,5 +428,5 @@ LABELS = {
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 done, 1 the loop broke, 64 inputs missing."""
+    """Exit status: 0 done, 1 the loop broke, 64 inputs missing, 130 Ctrl-C, 143 SIGTERM."""
     return int(app(argv, standalone_mode=False, prog_name="triage demo") or 0)

@@ -74,7 +74,8 @@ def build(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> 
     except PortError as error:
         if error.retryable and approved.attempt < ports.limits.attempts:
             with db.begin() as session:
-                history.enqueue(session, "handoff", handoff_id, f"retry{approved.attempt}", delay=2.0**approved.attempt)
+                turn = f"retry{approved.attempt}-{history.moves_of(session, 'handoffs', handoff_id)}"  # a person's retry counts from 1 again
+                history.enqueue(session, "handoff", handoff_id, turn, delay=2.0**approved.attempt)
             return
         _end(db, handoff_id, HandoffState.failed, f"{error.code}: {error}", by=ports.agent.name)
         return

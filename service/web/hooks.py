@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import ClientDisconnect
 
 from connectors.webhooks import Refusal, parse_case, verify
 from service.errors import CaseConflict
@@ -15,12 +16,12 @@ from service.web.deps import House, HouseDep, Source, problem
 router = APIRouter(tags=["intake"])
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "duplicate: stored before, nothing changed"},
-    400: {"description": "malformed headers"},
+    400: {"description": "malformed headers, or a body that broke off"},
     401: {"description": "signature, time or source not accepted"},
     409: {"description": "other content under a known id"},
     411: {"description": "no body"},
     413: {"description": "body larger than the limit"},
-    415: {"description": "content type is not JSON"},
+    415: {"description": "content type is not JSON in UTF-8, or the body is compressed"},
     422: {"description": "not a case; `detail` names the field"},
     503: {"description": "not known to be stored; send it again"},
 }
@@ -43,12 +44,16 @@ async def receive_case(
     name, known = _source(home, source)
     if known is None:
         return problem(401, "unknown_source", "no such source; use ?source=NAME with a name from TRIAGE_SOURCES")
-    if not request.headers.get("content-type", "application/json").startswith("application/json"):
-        return problem(415, "not_json", "the content type must be application/json")
+    if not is_json(request.headers.getlist("content-type")):
+        return problem(415, "not_json", "the content type must be application/json, in UTF-8")
+    if any(value.strip().lower() not in ("", "identity") for value in request.headers.getlist("content-encoding")):
+        return problem(415, "encoded", "the body must come as it is, without a Content-Encoding")
     try:
         body = await read_body(request, home.max_body)
     except TooLarge:
         return problem(413, "too_large", f"a case may have {home.max_body} bytes", headers={"Connection": "close"})
+    except ClientDisconnect:  # nobody reads this; nothing is stored
+        return problem(400, "cut_off", "the body broke off")
     try:
         delivery = verify(request.headers.raw, body, known.secrets, home.ports.now())
         case = parse_case(body)
@@ -71,6 +76,14 @@ def _source(home: House, name: str | None) -> tuple[str, Source | None]:
     if name is None and len(home.sources) == 1:
         name = next(iter(home.sources))
     return name or "", home.sources.get(name or "")
+
+
+def is_json(content_types: list[str]) -> bool:
+    """Whether a body of this type is JSON in UTF-8; one without a type is taken for it."""
+    if len(content_types) != 1:
+        return not content_types
+    media, *parameters = (part.strip().lower() for part in content_types[0].split(";"))
+    return media == "application/json" and all(one in ("", "charset=utf-8", 'charset="utf-8"') for one in parameters)
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,7 @@ from rubric.drafting import Abstained, Drafted
 from rubric.manifest import Replay, Suite, read_manifest
 from rubric.schema import Hint, Outcome, Plan
 from tests.samples.repos import push, tree_of
-from tests.samples.small import FILES, MANIFEST, plan_of, small_agent, small_brief, weight_hint
-
-NOW = lambda: datetime(2026, 3, 1, tzinfo=UTC)  # noqa: E731
+from tests.samples.small import FILES, MANIFEST, NOON, plan_of, small_agent, small_brief, weight_hint
 
 
 def code_of(call: Callable[[], object]) -> str:
@@ -35,7 +32,7 @@ def code_of(call: Callable[[], object]) -> str:
 
 
 def local_git(tmp_path: Path) -> tuple[LandingHost, Callable[[dict[str, bytes]], str]]:
-    host = LocalGit.create(tmp_path / "t.git", tree_of(FILES, tmp_path / "from"), "Start", name="bank", now=NOW)
+    host = LocalGit.create(tmp_path / "t.git", tree_of(FILES, tmp_path / "from"), "Start", name="bank", now=lambda: NOON)
     return host, lambda files: push(tmp_path / "t.git", files)
 
 
