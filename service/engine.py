@@ -177,7 +177,7 @@ class Engine:
         if not lock.is_free():
             self._free_since.pop(owner, None)
             return False
-        return time.monotonic() - self._free_since.setdefault(owner, time.monotonic()) >= self._grace
+        return self._free_since.setdefault(owner, time.monotonic()) + self._grace <= time.monotonic()
 
     def prune(self, before: datetime, limit: int = 5000) -> int:
         """Forget finished flows older than a time; returns how many."""

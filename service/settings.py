@@ -64,9 +64,7 @@ class TargetSettings(BaseModel):
 class Settings(BaseSettings):
     """Environment variables with the prefix `TRIAGE_`, or a `.env` file."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="TRIAGE_", env_file=".env", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_prefix="TRIAGE_", env_file=".env", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Path("var")
     """folder for the SQLite file, scratch trees and the generated token"""

@@ -2,8 +2,9 @@
 
 import shutil
 import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from rubric.schema import Hint
 from service.scratch import scratch
 from service.targets import Target, host_of
 
-KEPT = 60_000
-"""plans that are remembered; a commit never changes, so neither does what it makes of a ticket"""
+KEPT, KEPT_REFUSALS = 60_000, 5_000
+"""plans, and refused changes, that are remembered; a commit never changes, so neither does what it makes of a ticket"""
+KEPT_BASES = 2
+"""exported base commits of one target that stay: the newest, and the one before, on which tries may still run"""
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,23 @@ class Trial:
 
 
 class Trials:
-    """The tries of one process, remembered by (base commit, change, case)."""
+    """The tries of one process, remembered by (base commit, change, case). Only what a pipeline answered: a replay that timed out is run again.
+
+    The plans in here are unmasked: a replay needs the ticket as it came in, because a pipeline cannot find a customer by a placeholder, and
+    the masks belong to a case, not to its plan. They stay in this process's memory, at most `KEPT` of them, and end with it: they are never
+    stored, logged or shown, and whoever asks for them masks them before looking.
+    """
 
     def __init__(self, ports: Ports):
         self._ports = ports
-        self._plans: OrderedDict[tuple[str, str, str], dict[str, Any] | None] = OrderedDict()
-        self._refused: dict[tuple[str, str], tuple[str, str]] = {}
+        self._plans: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
+        self._refused: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
         self._lock = threading.Lock()
+        """of what is remembered; never held while something runs"""
+        self._bases: dict[str, OrderedDict[Path, None]] = {}
+        self._readers: Counter[Path] = Counter()
+        self._shelf = threading.Lock()
+        """of the exported bases, also while one is exported or removed"""
 
     def before(self, target: Target, tickets: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
         """Plans of some cases by the base as it stands."""
@@ -47,21 +60,25 @@ class Trials:
     def _run(self, target: Target, key: str, hint: Hint | None, tickets: Mapping[str, dict[str, Any]]) -> Trial:
         with self._lock:
             refused = self._refused.get((target.sha, key))
-            missing = [case_id for case_id in tickets if (target.sha, key, case_id) not in self._plans]
+            known = {case_id: plan for case_id in tickets if (plan := self._plans.get((target.sha, key, case_id))) is not None}
         if refused:
             return Trial(*refused, {})
-        if missing:
-            status, reason, plans = self._replayed(target, hint, {case_id: tickets[case_id] for case_id in missing})
-            with self._lock:
-                if status != "done":
-                    self._refused[target.sha, key] = (status, reason)
-                    return Trial(status, reason, {})
-                for case_id in missing:
-                    self._plans[target.sha, key, case_id] = plans.get(case_id)
-                while len(self._plans) > KEPT:
-                    self._plans.popitem(last=False)
+        missing = {case_id: ticket for case_id, ticket in tickets.items() if case_id not in known}
+        status, reason, plans = self._replayed(target, hint, missing) if missing else ("done", "", {})
         with self._lock:
-            return Trial("done", "", {case_id: self._plans.get((target.sha, key, case_id)) for case_id in tickets})
+            if status in ("gave_up", "refused"):  # a crash is no answer
+                self._refused[target.sha, key] = (status, reason)
+            for case_id, plan in plans.items():
+                if plan is not None:
+                    self._plans[target.sha, key, case_id] = plan
+            while len(self._refused) > KEPT_REFUSALS:
+                self._refused.popitem(last=False)
+            while len(self._plans) > KEPT:
+                self._plans.popitem(last=False)
+        if status != "done":
+            return Trial(status, reason, {})
+        found = {**plans, **known}
+        return Trial("done", "", {case_id: found.get(case_id) for case_id in tickets})
 
     def _replayed(
         self, target: Target, hint: Hint | None, tickets: Mapping[str, dict[str, Any]]
@@ -70,7 +87,8 @@ class Trials:
             raise PortError("no_replay", "the manifest names no replay")
         with scratch(self._ports.workdir, "trial") as folder:
             tree = folder / "tree"
-            shutil.copytree(self._base(target), tree)
+            with self._base(target) as base:
+                shutil.copytree(base, tree)
             if hint is not None:
                 run = self._ports.agent.run(TreeJob(job_id="trial", hint=hint, manifest=target.manifest), tree)
                 if run.status != "done":
@@ -78,12 +96,25 @@ class Trials:
             answers = self._ports.evals.replay(target.manifest.replay, tree, tickets)
             return "done", "", {answer.case_id: answer.plan for answer in answers}
 
-    def _base(self, target: Target) -> Path:
-        """The base commit's files, exported once per process."""
+    @contextmanager
+    def _base(self, target: Target) -> Iterator[Path]:
+        """The base commit's files, exported once for many tries; nobody removes them within the block."""
         place = self._ports.workdir / f"base-{target.name}-{target.sha[:16]}"
-        with self._lock:
+        with self._shelf:
             if not place.is_dir():
                 with scratch(self._ports.workdir, "export") as folder:
                     host_of(self._ports.hosts, target.name).export(target.sha, folder / "tree")
                     (folder / "tree").rename(place)
-        return place
+            bases = self._bases.setdefault(target.name, OrderedDict())
+            bases[place] = None
+            bases.move_to_end(place)
+            self._readers[place] += 1
+        try:
+            yield place
+        finally:
+            with self._shelf:
+                self._readers[place] -= 1
+                for old in [one for one in list(bases)[:-KEPT_BASES] if not self._readers[one]]:
+                    del bases[old], self._readers[old]
+                    with scratch(self._ports.workdir, "old") as folder:
+                        old.rename(folder / "tree")  # whole or not at all: half a base would be taken for a base

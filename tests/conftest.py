@@ -92,7 +92,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """
     folder = tmp_path_factory.mktemp("client")
     settings = Settings(
-        data_dir=folder / "data", token=SecretStr(TOKEN), split_secret=SecretStr("a split"), poll_seconds=0.02, settle_seconds=0, undo_seconds=0,
+        data_dir=folder / "data", token=SecretStr(TOKEN), split_secret=SecretStr("the split of the tests"), poll_seconds=0.02, settle_seconds=0, undo_seconds=0,
         sources={"desk": SourceSettings(secrets=[SecretStr(WEBHOOK)], target="bank")}, targets={"bank": TargetSettings(repo=folder / "no.git")},
     )  # fmt: skip
     with TestClient(create_app(settings, small_ports(folder, undo_seconds=0)), raise_server_exceptions=False) as browser:

@@ -91,7 +91,6 @@ def _open(settings: Settings) -> tuple[Database, bytes]:
     engine = Engine(settings.url(), executor="import", workers=1, poll_seconds=1, data_dir=settings.data_dir)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = Database(settings.url())
-    db.check()
     migrate(db, engine, settings.data_dir)
     secret = settings.split_secret.get_secret_value() if settings.split_secret else kept_secret(settings, "split.key")
     return db, secret.encode()

@@ -72,7 +72,7 @@ def test_a_branch_is_published_once_and_adopted_when_it_is_the_same(host: Landin
     assert first.created and not again.created and first.sha == again.sha
     assert host.paths(first.sha) == sorted((set(FILES) | {"README.md"}) - {"evals/intent/cases.jsonl"})
     assert host.read(first.sha, "config/fetch.json") == b"{}\n" and host.head() == base
-    assert code_of(lambda: host.publish("triage/h1", base, {"README.md": b"other\n"}, "Two")) == "branch_taken"
+    assert code_of(lambda: host.publish("triage/h1", base, {"README.md": b"x"}, "Two")) == "branch_taken"
     assert host.tree_id(first.sha) == host.tree_id(host.publish("triage/h2", base, CHANGE, "Two").sha) != host.tree_id(base)
 
 
@@ -189,9 +189,7 @@ def test_a_suite_tells_row_by_row(runner: EvalRunner, tree: Path, tmp_path: Path
     assert (run.suite, run.failure, [(row.row, row.passed) for row in run.rows]) == ("s", None, [("a", True), ("b", False)])
 
 
-@pytest.mark.parametrize(
-    ("rows", "failure"), [([("a", True)], "too_few_rows"), ([], "no_rows"), ([("a", True), ("a", True)], "duplicate_row")]
-)
+@pytest.mark.parametrize(("rows", "failure"), [([("a", True)], "too_few_rows"), ([], "no_rows"), ([("a", True), ("a", True)], "duplicate_row")])
 def test_too_little_or_too_much_is_named(runner: EvalRunner, tree: Path, tmp_path: Path, rows: list[tuple[str, bool]], failure: str) -> None:
     found = runner.run_suite(suite(min_rows=2), tree, rows_file(tmp_path, *rows)).failure
     assert found == failure or (not rows and found == "no_rows_file")  # a process that has no rows writes no file

@@ -1,10 +1,12 @@
 """A private Postgres server for one test process: unix socket only, no durability, run as `nobody` when we are root."""
 
+import ctypes
 import os
 import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +24,7 @@ class Cluster:
     """Databases come and go by name; a template makes a new one a copy of files."""
 
     def __init__(self) -> None:
+        binaries = _binaries()
         self._folder = Path(tempfile.mkdtemp(prefix="triage-pg-", dir="/tmp"))  # short: a socket's path has 107 bytes at most
         self._count = 0
         self._who: dict[str, object] = {"cwd": "/"}
@@ -32,7 +35,6 @@ class Cluster:
             self._who |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         self._user = user
         data = self._folder / "data"
-        binaries = _binaries()
         made = subprocess.run(
             [binaries / "initdb", "-N", "-A", "trust", "-U", user, "-E", "UTF8", "--locale=C", "-D", data], capture_output=True, **self._who
         )
@@ -40,7 +42,7 @@ class Cluster:
             raise NoPostgres(f"initdb failed: {made.stderr.decode()[-500:]}")
         self._log = open(self._folder / "log", "wb")  # noqa: SIM115 — the server writes to it
         argv = [binaries / "postgres", "-D", data, "-k", self._folder, *OFF.split()]
-        self._server = subprocess.Popen(argv, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL, **self._who)
+        self._server = subprocess.Popen(argv, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL, preexec_fn=_end_with_us, **self._who)
         self._admin = self._connected()
 
     def _connected(self) -> psycopg.Connection:
@@ -73,6 +75,12 @@ class Cluster:
         self._server.wait(timeout=30)
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _end_with_us() -> None:
+    """A test run that is killed takes its server along, where the kernel can see to that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
 
 
 def _binaries() -> Path:

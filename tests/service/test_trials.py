@@ -1,0 +1,153 @@
+"""Trials hold here: an answer is remembered, a failure is not, and what is kept on disk and in memory has an end."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.ports import Ports, ReplayAnswer, TreeRun
+from connectors.scripted import ScriptedAgent, ScriptedHost
+from rubric.schema import Hint
+from service.targets import Target, look
+from service.trials import KEPT_BASES, KEPT_REFUSALS, Trials
+from tests.samples.small import small_agent, small_brief, small_ports, weight_hint
+
+TICKETS = {"c1": {"ticket": {"messages": [{"role": "customer", "text": "email postcode"}]}}}
+
+
+class Gate:
+    """A replay that can be held up, that counts, and that fails for some cases."""
+
+    name = "gate"
+
+    def __init__(self, inner: Any):
+        self._inner = inner
+        self.asked: list[list[str]] = []
+        self.fails: set[str] = set()
+
+    def run_suite(self, *_: Any) -> Any:
+        raise AssertionError("no suite runs in a trial")
+
+    def replay(self, replay: Any, tree: Path, cases: Mapping[str, dict[str, Any]]) -> list[ReplayAnswer]:
+        self.asked.append(sorted(cases))
+        answers = self._inner.replay(replay, tree, cases)
+        return [ReplayAnswer(one.case_id, failure="timeout") if one.case_id in self.fails else one for one in answers]
+
+
+class Ground:
+    def __init__(self, folder: Path):
+        small = small_ports(folder)
+        self.evals, self.agent = Gate(small.evals), ScriptedAgent(small_agent())
+        self.host: ScriptedHost = small.hosts["bank"]  # type: ignore[assignment]
+        self.ports = Ports(small.critic, self.agent, self.evals, small.hosts, small.now, small.workdir, small.limits)
+        self.trials = Trials(self.ports)
+
+    def target(self) -> Target:
+        return look(self.host, self.host.head())
+
+    def next_commit(self, number: int) -> Target:
+        self.host.pushes({"README.md": f"{number}\n".encode()})
+        return self.target()
+
+    def folders(self) -> list[str]:
+        return sorted(path.name for path in self.ports.workdir.iterdir())
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
+
+
+@pytest.fixture
+def hint() -> Hint:
+    return weight_hint(small_brief())
+
+
+def test_an_answer_is_remembered_by_commit_change_and_case(ground: Ground, hint: Hint) -> None:
+    target = ground.target()
+    before = ground.trials.before(target, TICKETS)["c1"]
+    after = ground.trials.of(target, hint, "less", TICKETS).after["c1"]
+    assert before and after and before["fetch"][0]["record_id"] == "rec_b" and after["fetch"][0]["record_id"] == "rec_a"
+    assert ground.trials.before(target, TICKETS) == {"c1": before}
+    assert ground.trials.of(target, hint, "less", TICKETS).after == {"c1": after}
+    assert ground.evals.asked == [["c1"], ["c1"]] and len(ground.agent.jobs) == 1
+    ground.trials.before(target, {**TICKETS, "c2": TICKETS["c1"]})
+    assert ground.evals.asked[2:] == [["c2"]]  # only what is not known yet
+    ground.trials.before(ground.next_commit(1), TICKETS)
+    assert ground.evals.asked[3:] == [["c1"]]
+
+
+def test_a_replay_that_failed_is_run_again(ground: Ground, hint: Hint) -> None:
+    target, two = ground.target(), {**TICKETS, "c2": TICKETS["c1"]}
+    ground.evals.fails = {"c1"}
+    first = ground.trials.before(target, two)
+    assert first["c1"] is None and first["c2"]
+    assert ground.trials.of(target, hint, "less", TICKETS) == ground.trials.of(target, hint, "less", TICKETS)
+    assert ground.evals.asked == [["c1", "c2"], ["c1"], ["c1"]]
+    ground.evals.fails = set()
+    assert ground.trials.before(target, two)["c1"] == first["c2"]
+    assert ground.trials.of(target, hint, "less", TICKETS).after["c1"]
+    assert ground.evals.asked[3:] == [["c1"], ["c1"]]
+    ground.trials.before(target, two)
+    assert len(ground.evals.asked) == 5
+
+
+def test_a_refusal_is_remembered_and_a_crash_is_not(ground: Ground, hint: Hint) -> None:
+    target, ends = ground.target(), iter([TreeRun("crashed", "no memory"), TreeRun("gave_up", "no way")])
+    ground.agent._script = lambda job, tree: next(ends)
+    seen = [ground.trials.of(target, hint, "less", TICKETS) for _ in range(4)]
+    assert [(one.status, one.reason, one.after) for one in seen] == [("crashed", "no memory", {})] + [("gave_up", "no way", {})] * 3
+    assert len(ground.agent.jobs) == 2 and ground.evals.asked == []
+
+
+def test_refusals_do_not_pile_up(ground: Ground, hint: Hint) -> None:
+    target = ground.target()
+    for number in range(KEPT_REFUSALS):
+        ground.trials._refused["long ago", str(number)] = ("gave_up", "")
+    ground.agent._script = lambda job, tree: TreeRun("refused", "no")
+    ground.trials.of(target, hint, "less", TICKETS)
+    assert len(ground.trials._refused) == KEPT_REFUSALS and ("long ago", "0") not in ground.trials._refused
+    assert (target.sha, "less") in ground.trials._refused
+
+
+def test_only_the_newest_bases_stay(ground: Ground) -> None:
+    targets = [ground.next_commit(number) for number in range(5)]
+    for target in targets:
+        ground.trials.before(target, TICKETS)
+        assert len(ground.folders()) <= KEPT_BASES
+    assert ground.folders() == sorted(f"base-bank-{target.sha[:16]}" for target in targets[-KEPT_BASES:])
+    assert ground.trials.before(targets[0], {"c9": TICKETS["c1"]})["c9"]  # one that is gone is exported again
+    assert f"base-bank-{targets[0].sha[:16]}" in ground.folders() and len(ground.folders()) == KEPT_BASES
+    assert not set(ground.trials._readers) - set(ground.trials._bases["bank"])
+
+
+def test_a_base_that_is_being_copied_stays_until_the_copy_is_done(ground: Ground) -> None:
+    first = ground.target()
+    with ground.trials._base(first) as place, ground.trials._base(first) as again:
+        assert place == again
+        for number in range(3):
+            ground.trials.before(ground.next_commit(number), TICKETS)
+        assert (place / "triage.yaml").is_file() and len(ground.folders()) == KEPT_BASES + 1
+    assert not place.exists() and len(ground.folders()) == KEPT_BASES
+
+
+def test_many_tries_on_many_commits_at_once_all_find_their_base(ground: Ground) -> None:
+    targets = [ground.next_commit(number) for number in range(4)]
+    wrong: list[Any] = []
+
+    def tries(start: int) -> None:
+        try:
+            for turn in range(12):
+                plans = ground.trials.before(targets[(start + turn) % 4], {f"c{start}-{turn}": TICKETS["c1"]})
+                wrong.extend(case_id for case_id, plan in plans.items() if plan is None)
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=tries, args=(start,)) for start in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == [] and len(ground.folders()) == KEPT_BASES
