@@ -83,12 +83,13 @@ class Database:
 
     def check(self) -> None:
         """Raise `UnsafeDatabase` unless a commit is durable and keys are enforced."""
-        with self.read() as session:
-            wanted = _SQLITE_SAFE if self.is_sqlite else _POSTGRES_SAFE
-            for setting, (question, good) in wanted.items():
-                found = str(session.connection().execute(text(question)).scalar_one()).lower()
-                if found not in good:
-                    raise UnsafeDatabase(f"{setting} is {found!r}; it must be {' or '.join(sorted(good))}, or acknowledged work can be lost")
+        wanted = _SQLITE_SAFE if self.is_sqlite else _POSTGRES_SAFE
+        for block in (self.read, self.begin):
+            with block() as session:
+                for setting, (question, good) in wanted.items():
+                    found = str(session.connection().execute(text(question)).scalar_one()).lower()
+                    if found not in good:
+                        raise UnsafeDatabase(f"{setting} is {found!r}; it must be {' or '.join(sorted(good))}, or acknowledged work can be lost")
 
     def dispose(self) -> None:
         self.engine.dispose()

@@ -141,19 +141,22 @@ def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, catalogue: 
     if len(groups) == 1:
         groups[0] += reply.candidates
     kept: list[Hint] = []
-    tried = 0
+    tried = harmful = 0
     for group in groups:
         if group and catalogue.recipe(group[0].hint.recipe).agent != "codemod":
             kept.append(group[0].hint)
             continue
         seen = prove(trials, target, brief.case_id, brief.case, group, around.originals)
         tried += seen.tried
+        harmful += sum(bool(proof.hint.changes_controls) for proof in seen.proofs)
         kept += [proof.hint for proof in seen.proofs[:1] if proof.score >= ENOUGH]
     if kept:
         return Drafted(hints=kept, notes=[f"{tried} candidates tried"], cost=reply.cost)
     if isinstance(reply, Abstained):
         return reply
     reason = f"no_effect: none of {tried} candidates does to this case what the comment asks for"
+    if harmful:
+        reason = f"controls_changed: {harmful} of {tried} candidates would cure the case and change accepted ones"
     return Abstained(outcome=Outcome.unclear_ask_back, reason=reason, cost=reply.cost)
 
 

@@ -5,26 +5,24 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
-from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from connectors.ports import PortError
 from connectors.scripted import ScriptedAgent
-from service.app import Running, create_app
+from service.app import Running
 from service.db import Database
-from service.engine import GRACE, Engine, ExecutorTaken
+from service.engine import GRACE, Engine, ExecutorTaken, step
 from service.lifecycle import HandoffState, OutcomeState, PullState
-from service.settings import Settings
 from service.stages import handoff
 from service.store import outcomes
-from service.ticks import RESCUE_SECONDS, reconcile
+from service.ticks import RESCUE_SECONDS, Clock, reconcile
 from tests.samples.postgres import Cluster
-from tests.samples.small import TOKEN, small_ports
+from tests.samples.small import small_ports
 from tests.samples.world import World
 
 
@@ -57,7 +55,10 @@ class Server:
         db = Database(self.url, enqueue=self._made[0].enqueue)
         with db.begin() as session:
             self._made[0].enqueue(session, "handoff", f"handoff:{thing}:1", thing)
-            session.connection().execute(text("UPDATE dbos.workflow_status SET status = 'PENDING', executor_id = :owner"), {"owner": owner})
+            session.connection().execute(
+                text("UPDATE dbos.workflow_status SET status = 'PENDING', executor_id = :owner WHERE workflow_uuid = :id"),
+                {"owner": owner, "id": f"handoff:{thing}:1"},
+            )
         db.dispose()
 
     def end(self) -> None:
@@ -167,54 +168,58 @@ def test_a_peer_that_has_our_lock_for_a_moment_does_not_stop_us(server: Server) 
     assert engine.rescue() == 0 and has(engine)
 
 
-@pytest.fixture
-def running(server: Server, tmp_path: Path) -> Iterator[Running]:
-    settings = Settings(
-        data_dir=tmp_path / "data", database_url=server.url, executor="me", token=SecretStr(TOKEN), split_secret=SecretStr("a split"),
-        poll_seconds=0.02, settle_seconds=0, undo_seconds=0,
-    )  # fmt: skip
-    found = Running(settings, small_ports(tmp_path))
-    found.clock.stop()  # the beats are ours
-    yield found
-    found.desk.close()
-    found.engine.stop()
-    found.db.dispose()
-
-
 @pytest.mark.postgres
-def test_a_process_whose_name_is_taken_takes_no_more_flows_and_says_so(server: Server, running: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    def gate(thing: str, seconds: float) -> str:
-        """The state of a new flow after a while, or when it has ended."""
-        with running.db.begin() as session:
-            running.engine.enqueue(session, "gate", f"gate:{thing}:1", thing)
+def test_a_process_whose_name_is_taken_takes_no_more_flows_and_says_so(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    engine, go, ended = server.engine("me"), threading.Event(), []
+    db = Database(server.url, enqueue=engine.enqueue)
+    clock = Clock(db, engine, settle=0)
+    # the test server is unsafe on purpose, so its own check is left out
+    parts = SimpleNamespace(engine=engine, db=SimpleNamespace(check=lambda: None), house=SimpleNamespace(ports=small_ports(tmp_path)))
+
+    def status(thing: str, wanted: str, seconds: float) -> str:
+        """The state of a flow after a while, or when it is the wanted one."""
         end = time.monotonic() + seconds
         while True:
-            (flow,) = running.engine.client.list_workflows(workflow_id_prefix=f"gate:{thing}:")
-            if flow.status == "SUCCESS" or time.monotonic() > end:
+            (flow,) = engine.client.list_workflows(workflow_id_prefix=f"gate:{thing}:")
+            if flow.status == wanted or time.monotonic() > end:
                 return str(flow.status)
             time.sleep(0.05)
 
-    browser = TestClient(create_app(running=running), raise_server_exceptions=False)
-    browser.app.state.house = running.house  # type: ignore[attr-defined]  # without its lifespan: it would stop what we look at
-    assert gate("one", 20) == "SUCCESS"
-    assert browser.get("/readyz").json() == {"ready": True, "missing": {}}
-    server.cuts(running.engine)
-    second = server.engine("me")
-    second.lock()
-    server.pending("dead", "h9")
-    running.clock._rescue()
-    said = capsys.readouterr().out
-    assert "takes no more flows" in said and "error" in said and "'me'" in said
-    answer = browser.get("/readyz")
-    assert answer.status_code == 503 and set(answer.json()["missing"]) == {"engine"}
-    assert not running.engine.answers() and "another process runs as executor 'me'" in str(running.engine.trouble())
-    assert gate("two", 1.5) == "ENQUEUED"
-    second._lock.release()  # type: ignore[union-attr]
-    running.clock._rescue()
-    assert capsys.readouterr().out == "" and not has(running.engine)  # said once, and it stays stopped
-    assert gate("three", 1.5) == "ENQUEUED"
-    (orphan,) = running.engine.client.list_workflows(workflow_id_prefix="handoff:h9:")
-    assert orphan.status == "PENDING"
+    def enqueue(thing: str) -> None:
+        with db.begin() as session:
+            engine.enqueue(session, "gate", f"gate:{thing}:1", thing)
+
+    def body(thing: str) -> None:
+        go.wait(30)
+        step("end", lambda: ended.append(thing))
+
+    try:
+        engine.launch({"gate": body})
+        enqueue("one")
+        assert status("one", "PENDING", 20) == "PENDING" and Running.missing(parts) == {}  # type: ignore[arg-type]
+        server.cuts(engine)
+        second = server.engine("me")
+        second.lock()
+        clock._rescue()
+        said = capsys.readouterr().out
+        assert "takes no more flows" in said and "error" in said and "'me'" in said
+        assert set(Running.missing(parts)) == {"engine"}  # type: ignore[arg-type]
+        assert not engine.answers() and "another process runs as executor 'me'" in str(engine.trouble())
+        time.sleep(0.5)  # a look into the queue that was under way
+        enqueue("two")
+        assert status("two", "PENDING", 1.5) == "ENQUEUED"
+        go.set()
+        assert status("one", "SUCCESS", 10) == "SUCCESS" and ended == ["one"]  # what ran already may end
+        second._lock.release()  # type: ignore[union-attr]
+        server.pending("dead", "h9")
+        clock._rescue()
+        assert capsys.readouterr().out == "" and not has(engine)  # said once, and it stays stopped
+        assert [flow.status for flow in engine.client.list_workflows(workflow_id_prefix="handoff:h9:")] == ["PENDING"]
+        assert status("two", "SUCCESS", 1.5) != "SUCCESS"
+    finally:
+        go.set()
+        engine.stop()
+        db.dispose()
 
 
 # ---- the queue of drafts
