@@ -142,7 +142,7 @@ class LocalGit:
         self._look(base)
         self._look(head)
         # Plumbing reads no diff settings; --text, so that no attribute can hide a change behind "Binary files differ".
-        options = "-p -r --full-index --text --no-ext-diff --no-textconv --no-renames --no-color".split()
+        options = ["-p", "-r", "--full-index", "--text", "--no-ext-diff", "--no-textconv", "--no-renames", "--no-color"]
         raw = self._run("diff-tree", *options, base, head, "--")[: DIFF_CAP + 1]
         data = raw.decode("utf-8", "replace").replace("\0", "\ufffd").encode()
         if len(data) <= DIFF_CAP:

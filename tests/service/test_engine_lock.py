@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from connectors.ports import PortError
 from connectors.scripted import ScriptedAgent
@@ -169,7 +170,7 @@ def test_a_peer_that_has_our_lock_for_a_moment_does_not_stop_us(server: Server) 
 
 
 @pytest.mark.postgres
-def test_a_process_whose_name_is_taken_takes_no_more_flows_and_says_so(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_process_whose_name_is_taken_takes_no_more_flows_and_says_so(server: Server, tmp_path: Path) -> None:
     engine, go, ended = server.engine("me"), threading.Event(), []
     db = Database(server.url, enqueue=engine.enqueue)
     clock = Clock(db, engine, settle=0)
@@ -200,9 +201,9 @@ def test_a_process_whose_name_is_taken_takes_no_more_flows_and_says_so(server: S
         server.cuts(engine)
         second = server.engine("me")
         second.lock()
-        clock._rescue()
-        said = capsys.readouterr().out
-        assert "takes no more flows" in said and "error" in said and "'me'" in said
+        with capture_logs() as said:
+            clock._rescue()
+        assert [(line["event"], line["log_level"], line["reason"]) for line in said] == [("takes no more flows", "error", engine.trouble())]
         assert set(Running.missing(parts)) == {"engine"}  # type: ignore[arg-type]
         assert not engine.answers() and "another process runs as executor 'me'" in str(engine.trouble())
         time.sleep(0.5)  # a look into the queue that was under way
@@ -212,8 +213,9 @@ def test_a_process_whose_name_is_taken_takes_no_more_flows_and_says_so(server: S
         assert status("one", "SUCCESS", 10) == "SUCCESS" and ended == ["one"]  # what ran already may end
         second._lock.release()  # type: ignore[union-attr]
         server.pending("dead", "h9")
-        clock._rescue()
-        assert capsys.readouterr().out == "" and not has(engine)  # said once, and it stays stopped
+        with capture_logs() as said:
+            clock._rescue()
+        assert said == [] and not has(engine)  # said once, and it stays stopped
         assert [flow.status for flow in engine.client.list_workflows(workflow_id_prefix="handoff:h9:")] == ["PENDING"]
         assert status("two", "SUCCESS", 1.5) != "SUCCESS"
     finally:
