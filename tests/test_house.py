@@ -439,7 +439,10 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_each_rule_fires(name: str) -> None:
     path, text, said = BROKEN[name]
-    others = {one: DOC for one in ("service/stages/critic.py", "service/stages/gate.py", "service/store/originals.py", "service/store/cases.py", "service/db.py")}
+    others = {
+        one: DOC
+        for one in ("service/stages/critic.py", "service/stages/gate.py", "service/store/originals.py", "service/store/cases.py", "service/db.py")
+    }
     found = violations({**others, path: "x = 1" if text is None else DOC + text})
     assert any(said in line and path in line for line in found), found
 

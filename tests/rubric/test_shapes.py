@@ -62,12 +62,18 @@ protected: ["evals/**"]
 FILES = {
     "i.json": {"leaves": {"a/b": {"words": {"one": 1}, "what": "some words"}, "a/other": {"words": {"two": 2}, "what": "else here"}}},
     "plans/a.json": {
-        "a/b": {"x": {"if": "flag x", "say": "t.x", "do": [{"call": 1, "name": "go"}]}, "y": {"if": "otherwise", "say": "t.y", "do": [{"name": "stop"}]}},
+        "a/b": {
+            "x": {"if": "flag x", "say": "t.x", "do": [{"call": 1, "name": "go"}]},
+            "y": {"if": "otherwise", "say": "t.y", "do": [{"name": "stop"}]},
+        },
         "a/other": {"y": {"if": "otherwise", "say": "t.y"}},
     },
     "r.json": {"t": {"x": "text of x", "y": "text of y"}},
 }
-RULES = {"one": {"where": ["a"], "words": "never do this", "stops": {"texts": ["a sentence here"]}}, "two": {"where": ["*"], "words": "nor that", "stops": {"calls": ["go"]}}}
+RULES = {
+    "one": {"where": ["a"], "words": "never do this", "stops": {"texts": ["a sentence here"]}},
+    "two": {"where": ["*"], "words": "nor that", "stops": {"calls": ["go"]}},
+}
 
 
 def flat(files: dict[str, object] = FILES, policies: object = RULES) -> Manifest:

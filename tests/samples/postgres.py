@@ -91,4 +91,6 @@ def _binaries() -> Path:
     for folder in [Path(named)] if named else [*debian, *([Path(on_path).resolve().parent] if on_path else [])]:
         if all(os.access(folder / name, os.X_OK) for name in ("initdb", "postgres")):
             return folder
-    raise NoPostgres("NO POSTGRES SERVER BINARIES: half of the database tests do not run. Install postgresql or set TRIAGE_TEST_PG_BIN to its bin folder")
+    raise NoPostgres(
+        "NO POSTGRES SERVER BINARIES: half of the database tests do not run. Install postgresql or set TRIAGE_TEST_PG_BIN to its bin folder"
+    )

@@ -94,9 +94,7 @@ def weight_hint(brief: Brief, to: int = 1, field: str = "postcode", **changes: A
     """Postcode shall weigh less; lint finds nothing against it."""
     now = {"email": 3, "postcode": 5}
     comment = brief.case.comment
-    scores = {
-        one.record_id: [one.score, sum(to if name == field else now[name] for name in one.matched_fields)] for one in brief.case.plan.fetch
-    }
+    scores = {one.record_id: [one.score, sum(to if name == field else now[name] for name in one.matched_fields)] for one in brief.case.plan.fetch}
     text: dict[str, Any] = {
         "step": "fetch", "target": f"fetch:{field}",
         "change": {"recipe": "adjust_fetch_weight", "field": field, "from": now[field], "to": to, "scores": scores},
@@ -129,4 +127,6 @@ def small_brief() -> Brief:
     plan = {"intent_path": ["cards", "lost"], "fetch": [{"record_id": "rec_b", "score": 5, "matched_fields": ["postcode"]}], "reply": "Dear rec_b"}
     case = Case.model_validate({"external_id": "t-1", "ticket": words, "plan": plan, "verdict": "rejected", "rejection": said})
     manifest = read_manifest(MANIFEST)
-    return Brief(case_id="c1", case=case, inventory=read_inventory(manifest, {path: text.decode() for path, text in FILES.items() if "config" in path}))
+    return Brief(
+        case_id="c1", case=case, inventory=read_inventory(manifest, {path: text.decode() for path, text in FILES.items() if "config" in path})
+    )

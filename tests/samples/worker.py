@@ -1,6 +1,6 @@
 """A process that runs flows of the engine and writes down when each starts and ends; killed by the tests.
 
-    python -m tests.samples.worker URL EXECUTOR FOLDER [rescue]
+python -m tests.samples.worker URL EXECUTOR FOLDER [rescue]
 """
 
 import sys

@@ -203,4 +203,3 @@ class World:
             found = get(session, thing_id)
             assert found is not None, thing_id
             return found
-

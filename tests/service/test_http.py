@@ -259,7 +259,13 @@ JSON = st.recursive(
 
 
 @settings(max_examples=150, deadline=None)
-@given(body=st.one_of(st.binary(max_size=200), JSON.map(lambda found: json.dumps(found).encode()), JSON.map(lambda found: json.dumps({**case("h"), "ticket": found}).encode())))
+@given(
+    body=st.one_of(
+        st.binary(max_size=200),
+        JSON.map(lambda found: json.dumps(found).encode()),
+        JSON.map(lambda found: json.dumps({**case("h"), "ticket": found}).encode()),
+    )
+)
 def test_no_signed_body_is_our_error(client: TestClient, body: bytes) -> None:
     assert send(client, body).status_code in (200, 202, 409, 422)
 
@@ -273,6 +279,8 @@ def test_no_call_is_our_error(client: TestClient, data: st.DataObject) -> None:
     for name in ("case_id", "hint_id", "pull_id"):
         path = path.replace(f"{{{name}}}", quote(thing, safe=""))
     query = data.draw(st.dictionaries(st.sampled_from(["after", "limit", "state", "step", "recipe", "case", "x"]), st.text(max_size=20), max_size=3))
-    body = data.draw(JSON | st.fixed_dictionaries({"verdict": st.sampled_from(["confirm", "dismiss", "duplicate"]), "version": st.integers(0, 3), "reason": JSON}))
+    body = data.draw(
+        JSON | st.fixed_dictionaries({"verdict": st.sampled_from(["confirm", "dismiss", "duplicate"]), "version": st.integers(0, 3), "reason": JSON})
+    )
     answer = client.request(method, path, params=query, headers=AUTH, content=json.dumps(body).encode(), follow_redirects=False)
     assert answer.status_code < 500, (method, path, query, body, answer.text)

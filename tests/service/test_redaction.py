@@ -38,7 +38,10 @@ def test_the_words_of_a_name_are_found_alone_but_not_inside_other_words() -> Non
 
 
 def test_the_same_value_has_the_same_placeholder_throughout() -> None:
-    document = {"ticket": {"messages": [{"role": "customer", "text": "a@b.example"}], "subject": "from A@B.example"}, "plan": {"reply": "a@b.example, c@d.example"}}
+    document = {
+        "ticket": {"messages": [{"role": "customer", "text": "a@b.example"}], "subject": "from A@B.example"},
+        "plan": {"reply": "a@b.example, c@d.example"},
+    }
     work, masks = redact(document)
     assert (work["ticket"]["messages"][0]["text"], work["ticket"]["subject"], work["plan"]["reply"]) == (
         "<EMAIL_1>", "from <EMAIL_1>", "<EMAIL_1>, <EMAIL_2>",
@@ -103,12 +106,20 @@ def test_ids_and_what_the_pipeline_is_made_of_stay_and_the_rest_is_masked() -> N
     work, _ = redact(CASE)
     assert Case.model_validate(work)
     assert work["external_id"] == "t-Holt" and work["revision"] == 3 and work["rejection"]["by"] == "agent-holt"
-    assert work["ticket"]["messages"][0] == {"role": "customer", "text": "<NAME_1A> <NAME_1B>, card <CUSTOMER_NUMBER_1>", "at": "2025-04-14T12:50:00Z"} or (
-        "Anna" not in work["ticket"]["messages"][0]["text"]
-    )
+    assert work["ticket"]["messages"][0] == {
+        "role": "customer",
+        "text": "<NAME_1A> <NAME_1B>, card <CUSTOMER_NUMBER_1>",
+        "at": "2025-04-14T12:50:00Z",
+    } or ("Anna" not in work["ticket"]["messages"][0]["text"])
     assert work["plan"]["intent_path"] == ["account", "Holt"] and work["plan"]["fetch"] == CASE["plan"]["fetch"]
     assert work["plan"]["tool_calls"][0]["name"] == "send_Holt"
-    for place in (work["ticket"], work["rejection"]["comment"], work["rejection"]["corrected_reply"], work["plan"]["reply"], work["plan"]["extraction"]):
+    for place in (
+        work["ticket"],
+        work["rejection"]["comment"],
+        work["rejection"]["corrected_reply"],
+        work["plan"]["reply"],
+        work["plan"]["extraction"],
+    ):
         assert "Holt" not in json.dumps(place)
     assert "Anna" not in json.dumps(work["plan"]["tool_calls"][0]["arguments"]) and "snapshot" not in work
     assert "known_values" not in json.dumps(work)

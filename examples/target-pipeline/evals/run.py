@@ -6,6 +6,7 @@
 results go to rows.jsonl there: {"row", "pass", "score", "output"}, one a line. Exit status: 0 every row passes,
 1 some do not, 2 cannot be run.
 """
+
 import argparse
 import json
 import sys
@@ -23,7 +24,7 @@ def output(settings, step, row):
         return steps.intent(settings, row["messages"])
     if step == "extraction":
         return steps.extract(settings, row["messages"])
-    if step == "fetch":         # scores are added up afresh: a row knows only what matched
+    if step == "fetch":  # scores are added up afresh: a row knows only what matched
         found = [dict(item, score=steps.score(settings, item["matched_fields"])) for item in row["candidates"]]
         return steps.choose(settings, found)[0]
     extraction = row.get("extraction", {})
@@ -39,7 +40,7 @@ def check(settings, step, rows):
         try:
             got = output(settings, step, row)
             good = got == row.get("expected")
-        except KeyError as error:       # a field the step needs, or a record id nobody has
+        except KeyError as error:  # a field the step needs, or a record id nobody has
             got, good = {"error": f"no {error}"}, False
         results.append({"row": row.get("id", str(number)), "pass": good, "score": float(good), "output": got})
     return results

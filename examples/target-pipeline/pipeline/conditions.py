@@ -10,6 +10,7 @@
 
 `not` in front turns one of them round; ` and ` joins several.
 """
+
 import re
 
 FORMS = (

@@ -6,6 +6,7 @@
 A .jsonl file gives one {"external_id", "plan"} a line, in the order of the cases. Exit status 2 with one line on
 stderr when a file or a case cannot be used.
 """
+
 import argparse
 import json
 import sys

@@ -1,4 +1,5 @@
 """Loads the files in config/ and records/, and refuses them when they do not fit together."""
+
 import json
 import re
 from dataclasses import dataclass, field

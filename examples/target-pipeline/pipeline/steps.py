@@ -1,4 +1,5 @@
 """The five steps. Each is a function of the settings and of what the steps before it found."""
+
 import re
 from functools import lru_cache
 
@@ -23,7 +24,7 @@ def intent(settings, messages):
         for leaf, entry in branch["leaves"].items():
             score = sum(weight for cue, weight in entry["cues"].items() if cue_form(cue).search(text))
             (rest if leaf == "other" else proper).append((score, parent, leaf))
-    best = max(proper, key=lambda found: found[0])      # the first in the file wins among equals
+    best = max(proper, key=lambda found: found[0])  # the first in the file wins among equals
     if best[0] < settings.intents["threshold"]:
         best = max(rest, key=lambda found: found[0])
     return [best[1], best[2]]
@@ -59,14 +60,13 @@ def ranked(candidates):
 def search(settings, extraction):
     """Records that share a field with the message, best first, also those below the threshold."""
     rules = settings.fetch["search"]
-    given = {name: value for fields in extraction.values() for name, value in fields.items()
-             if name in settings.fetch["weights"]}
+    given = {name: value for fields in extraction.values() for name, value in fields.items() if name in settings.fetch["weights"]}
     candidates = []
     for record in settings.records.values():
         matched = [name for name, value in given.items() if same(rules, name, value, record.get(name))]
         if matched:
             candidates.append({"record_id": record["record_id"], "score": score(settings, matched), "matched_fields": matched})
-    return ranked(candidates)[:rules["limit"]]
+    return ranked(candidates)[: rules["limit"]]
 
 
 def same(rules, name, value, stored):

@@ -28,8 +28,15 @@ class Pipeline(unittest.TestCase):
     def test_conditions(self):
         record = {"flags": ["joint"]}
         read = {"payment": {"amount": "1.250,50"}}
-        for text, truth in [("flag joint", True), ("not flag joint", False), ("amount over 1249", True), ("amount over 1250", False),
-                            ("has payment.amount and not tie", True), ("missing payment.amount", False), ("no record", False)]:
+        for text, truth in [
+            ("flag joint", True),
+            ("not flag joint", False),
+            ("amount over 1249", True),
+            ("amount over 1250", False),
+            ("has payment.amount and not tie", True),
+            ("missing payment.amount", False),
+            ("no record", False),
+        ]:
             self.assertEqual(conditions.holds(text, read, record, False), truth, text)
         with self.assertRaises(ValueError):
             conditions.parse("flag joint or tie")

@@ -136,7 +136,10 @@ def test_the_exam_is_the_base_s_whatever_the_head_says(world: World) -> None:
     host: Any = world.host
     manifest = (host.read(pull.base_sha, "triage.yaml") or b"").replace(b"min_rows: 2", b"min_rows: 1")
     cheat = host.publish(
-        "triage/cheat", pull.base_sha, {"evals/fetch/cases.jsonl": b'{"id": "f1", "words": "email", "expected": "rec_a"}\n', "triage.yaml": manifest}, "x"
+        "triage/cheat",
+        pull.base_sha,
+        {"evals/fetch/cases.jsonl": b'{"id": "f1", "words": "email", "expected": "rec_a"}\n', "triage.yaml": manifest},
+        "x",
     )
     with world.db.begin() as session:
         row = pulls.get(session, pull.id)

@@ -54,7 +54,9 @@ def test_the_agent_is_told_nothing_of_ticket_and_comment(world: World) -> None:
     world.runs()
     (job,) = world.jobs()
     pull = world.pull_of(hint.id)
-    published = " ".join([pull.title, pull.body, json.dumps(pull.row), world.host.message(pull.head_sha), world.host.diff(pull.base_sha, pull.head_sha)])  # type: ignore[attr-defined]
+    published = " ".join(
+        [pull.title, pull.body, json.dumps(pull.row), world.host.message(pull.head_sha), world.host.diff(pull.base_sha, pull.head_sha)]
+    )  # type: ignore[attr-defined]
     assert "Ada" not in repr(job) and "Byron" not in repr(job)
     assert "Ada" not in published and "Byron" not in published and "Robin Example" in published
 

@@ -24,7 +24,16 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 def add_case(db: Database, name: str = "c1", state: DraftState = DraftState.queued) -> None:
     with db.begin() as session:
         row = cases.CaseRow(
-            id=name, source="s", target="t", name=name, revision=1, content_hash="x", verdict=Verdict.rejected, side="dev", state=state, received_at=NOW
+            id=name,
+            source="s",
+            target="t",
+            name=name,
+            revision=1,
+            content_hash="x",
+            verdict=Verdict.rejected,
+            side="dev",
+            state=state,
+            received_at=NOW,
         )
         history.begin(session, row, by="test")
 
@@ -241,4 +250,3 @@ def test_what_stands_still_is_found_by_its_last_move(world: World) -> None:
         moved = history.last_move(session, "pulls", pull.id)
         assert moved and not history.standing(session, type(pull), PullState.ready, moved.at)
         assert [one.id for one in history.standing(session, type(pull), PullState.ready, datetime.now(UTC))] == [pull.id]
-
