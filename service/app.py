@@ -110,8 +110,8 @@ class Running:
             self.db.check()
         except (*UNREACHABLE, UnsafeDatabase) as error:
             found["database"] = str(error) if isinstance(error, UnsafeDatabase) else type(error).__name__
-        if not self.engine.answers():
-            found["engine"] = "its tables cannot be read"
+        if trouble := self.engine.trouble():
+            found["engine"] = trouble
         for name, host in self.house.ports.hosts.items():
             try:
                 look(host, host.head())

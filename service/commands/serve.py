@@ -40,6 +40,7 @@ def serve(
         if not settings.token:
             kept_secret(settings, "token")
         running = Running(settings, None)
+    listener.listen(2048)  # who reads the line may call at once
     screen = Console(stderr=True, soft_wrap=True)
     screen.print(f"serving {_address(listener, settings)}  (sign in with the token from {token})", markup=False)
     app_of_it = create_app(settings, running=running)

@@ -177,4 +177,6 @@ def test_a_process_that_comes_back_takes_up_its_own(own: Database, engine: Engin
     workers.starts("first")
     workers.until(lambda log: "end h1 first" in log)
     assert workers.stop("first") == 0
-    assert Counter(workers.log()) == {"up - first": 2, "begin h1 first": 1, "end h1 first": 1}
+    told = Counter(workers.log())
+    assert (told["up - first"], told["end h1 first"]) == (2, 1)
+    assert told["begin h1 first"] in (1, 2)  # at least once: the kill may come before the first step's record
