@@ -215,11 +215,12 @@ def _entry(step: Step, rules: StepRules, path: str, pattern: str, keys: tuple[st
     for glob, level in rules.stability.items():
         if glob != "default" and (fnmatchcase(name, glob) or fnmatchcase(".".join(keys), glob)):
             stability = level
-    view = {word: found for word, inside in rules.view.items() if (found := _inside(value, inside)) is not None}
+    view = {word: found for word, keys in rules.view.items() if (found := inside(value, keys)) is not None}
     return Entry(id=f"{step}:{name}", step=step, file=path, path=keys, parts=parts, value=value, view=view, stability=stability)
 
 
-def _inside(value: Any, keys: list[str]) -> Any:
+def inside(value: Any, keys: list[str]) -> Any:
+    """What stands under some keys of an entry; None when it is not there."""
     for key in keys:
         if not isinstance(value, dict) or key not in value:
             return None

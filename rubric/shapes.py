@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rubric.manifest import Edit, Manifest, RecipeRules, StepRules, matches
+from rubric.manifest import Edit, Manifest, RecipeRules, StepRules, inside, matches
 from rubric.schema import Entry, Inventory, Step
 from rubric.views import SHARE, is_words, view_of
 
@@ -27,20 +27,12 @@ def complete(manifest: Manifest, inventory: Inventory, policies: Any = None) -> 
         view = view_of(step, inventory)
         steps[step] = rules.model_copy(update={"view": view})
         for entry in inventory.of(step):
-            seen = {word: found for word, keys in view.items() if (found := _inside(entry.value, keys)) is not None}
+            seen = {word: found for word, keys in view.items() if (found := inside(entry.value, keys)) is not None}
             entries[entry.id] = entry.model_copy(update={"view": seen})
     whole, seen_inventory = manifest.model_copy(update={"steps": steps}), Inventory(entries=entries)
     guessed = _edits(whole, seen_inventory) | _policy_edits(whole, policies)
     rules_of = {**{recipe: RecipeRules(edits=edits) for recipe, edits in guessed.items() if edits}, **manifest.recipes}
     return whole.model_copy(update={"recipes": rules_of}), seen_inventory
-
-
-def _inside(value: Any, keys: list[str]) -> Any:
-    for key in keys:
-        if not isinstance(value, dict) or key not in value:
-            return None
-        value = value[key]
-    return value
 
 
 class _Place:
@@ -152,7 +144,7 @@ def _nested(values: Mapping[str, Any], view: Mapping[str, list[str]]) -> dict[st
 def _tools_value(manifest: Manifest, inventory: Inventory) -> str:
     """How a list of tool names is written: as names, or as mappings with a name."""
     key = manifest.steps[Step.plan].view.get("tools", [])
-    lists = [found for entry in inventory.of(Step.plan) if isinstance(found := _inside(entry.value, key), list) and found] if key else []
+    lists = [found for entry in inventory.of(Step.plan) if isinstance(found := inside(entry.value, key), list) and found] if key else []
     return "{tools|named}" if lists and all(isinstance(item, dict) for found in lists for item in found) else "{tools}"
 
 

@@ -60,7 +60,7 @@ ROOMS = (
         "web",
         "service/web/*",
         f"service.web.* service.reports service.stages.* {GROUND} {DOORS} rubric.*",
-        "fastapi starlette pydantic jinja2 sqlmodel.Session sqlalchemy.exc",
+        "fastapi starlette pydantic jinja2 prometheus_client sqlmodel.Session sqlalchemy.exc",
     ),
     Room("wiring", "service/wiring.py", "service.settings service.errors connectors.* rubric.catalogue"),
     Room(

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
@@ -171,9 +172,11 @@ async def readyz(home: HouseDep) -> Response:
 
 
 @router.get("/metrics", tags=["health"])
-def metrics(session: ReadDep) -> PlainTextResponse:
+def metrics(session: ReadDep) -> Response:
     """Things by state, for Prometheus."""
-    lines = ["# HELP triage_things Things by table and state.", "# TYPE triage_things gauge"]
+    registry = CollectorRegistry()
+    things = Gauge("triage_things", "Things by table and state.", ["thing", "state"], registry=registry)
     for thing, states in sorted(reports.stations(session).items()):
-        lines += [f'triage_things{{thing="{thing}",state="{state}"}} {number}' for state, number in sorted(states.items())]
-    return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+        for state, number in sorted(states.items()):
+            things.labels(thing, state).set(number)
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
