@@ -47,7 +47,8 @@ def _weights(brief: Brief, kind: tuple[str, ...], weights: dict[str, Entry], thr
         for field in sorted(set(other.matched_fields) ^ set(top.matched_fields)):
             up = field in other.matched_fields
             start = shown_number(weights[field]) or 0
-            to = start + gap + 1 if up else start - gap - 1
+            gap_of_all = max([gap, *_like_gaps(brief, field, up)])
+            to = start + gap_of_all + 1 if up else start - gap_of_all - 1
             if not 0 < to <= 1000 or not _wins(other, top, others, field, to - start, threshold):
                 continue
             told = mentions(comment, field)
@@ -69,6 +70,16 @@ def _weights(brief: Brief, kind: tuple[str, ...], weights: dict[str, Entry], thr
                 must=[Expectation.model_validate({"part": "record", "is": other.record_id})],
                 instead=f"acts on {other.record_id}",
             )
+
+
+def _like_gaps(brief: Brief, field: str, up: bool) -> Iterator[float]:
+    """How far apart the two records are in other rejections that speak of this field: one weight has to serve them all."""
+    for one in brief.rejected:
+        found = one.case.plan.fetch
+        if len(found) >= 2 and mentions(one.case.comment, field) >= 0.99:
+            top, other = found[0], found[1]
+            if (field in (other if up else top).matched_fields) and field not in (top if up else other).matched_fields:
+                yield top.score - other.score
 
 
 def _wins(right: Candidate, top: Candidate, others: list[Candidate], field: str, change: float, threshold: Entry | None) -> bool:

@@ -124,6 +124,18 @@ def test_it_offers(inventory: Inventory, one: Case, recipe: str, target: str, va
     assert confirmable(lint(hint, one, inventory, CATALOGUE))
 
 
+def test_one_weight_serves_all_rejections_that_speak_of_the_field(inventory: Inventory) -> None:
+    wider = [
+        {"record_id": "r3", "score": 8, "matched_fields": ["city", "order_number"]},
+        {"record_id": "r4", "score": 4, "matched_fields": ["email"]},
+    ]
+    one = case("wrong customer!! the e-mail should count more than a city", reply=LATE, fetch=TWO)
+    other = Neighbour(case_id="c2", case=case("wrong person, her e-mail is right there", reply=LATE, fetch=wider))
+    alone, together = ask(inventory, one), ask(inventory, one, rejected=[other])
+    assert isinstance(alone, Drafted) and isinstance(together, Drafted)
+    assert (alone.hints[0].change.to, together.hints[0].change.to) == (6, 9)  # type: ignore[union-attr]
+
+
 def test_two_rules_in_one_comment_are_two_hints(inventory: Inventory) -> None:
     one = case('never "Bear with us.", we write "It arrives tomorrow." And not "on its way" but "with the carrier"', reply=LATE)
     reply = ask(inventory, one)
