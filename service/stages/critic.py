@@ -20,7 +20,7 @@ from service.trials import Trials
 
 MAX_ATTEMPTS = 5
 """A case that takes its worker down this often is set aside."""
-PRECEDENTS, NEIGHBOURS, IN_PLAY, CONTROLS = 2000, 60, 300, 20
+PRECEDENTS, NEIGHBOURS, IN_PLAY = 2000, 60, 300
 SURE = 0.9
 """score that a hint starts with which the critic offered outright"""
 
@@ -38,7 +38,7 @@ def draft(db: Database, ports: Ports, catalogue: Catalogue, case_id: str, trials
 
     With `trials` every candidate is tried on the case and on accepted ones first; without, drafts are offered untried.
     """
-    brief_parts = _read(db, case_id)
+    brief_parts = _read(db, case_id, ports.limits.controls)
     if brief_parts is None:
         return
     row, neighbours = brief_parts
@@ -76,7 +76,7 @@ class _Around:
     """the case and its nearest controls as received, for replay only"""
 
 
-def _read(db: Database, case_id: str) -> tuple[cases.CaseRow, _Around] | None:
+def _read(db: Database, case_id: str, controls: int) -> tuple[cases.CaseRow, _Around] | None:
     with db.begin() as session:
         row = cases.get(session, case_id)
         if row is None or row.state is not DraftState.queued or row.work is None:
@@ -86,10 +86,10 @@ def _read(db: Database, case_id: str) -> tuple[cases.CaseRow, _Around] | None:
             history.move(session, row, DraftState.failed, by="critic", why=f"tried {MAX_ATTEMPTS} times", reason="crashed_repeatedly")
             return None
     with db.read() as session:
-        return row, _around(session, row)
+        return row, _around(session, row, controls)
 
 
-def _around(session: Session, row: cases.CaseRow) -> _Around:
+def _around(session: Session, row: cases.CaseRow, controls: int) -> _Around:
     rejected = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.rejected, NEIGHBOURS)]
     accepted = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.accepted, NEIGHBOURS)]
     known = [
@@ -99,7 +99,7 @@ def _around(session: Session, row: cases.CaseRow) -> _Around:
         for one in examples.usable(session, row.target, PRECEDENTS)
         if one.case_id != row.id
     ]
-    inputs = originals.bodies(session, [row.id, *(one.case_id for one in accepted[:CONTROLS])])
+    inputs = originals.bodies(session, [row.id, *(one.case_id for one in accepted[:controls])])
     return _Around(rejected, accepted, known, [(hint.id, hint.hint) for hint in hints.in_play(session, row.target, IN_PLAY)], inputs)
 
 
