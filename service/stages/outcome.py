@@ -90,7 +90,7 @@ def settle(db: Database, ports: Ports, pull_id: str) -> bool:
     if pull is None or hint is None or hint.case_id not in inputs:
         return False
     try:
-        where, answers = _replayed(ports, pull.target, {hint.case_id: originals.ticket_of(inputs[hint.case_id])}, f"settle-{pull_id}")
+        where, answers = _replayed(ports, pull.target, {hint.case_id: originals.ticket_of(inputs[hint.case_id])})
     except PortError:
         return False  # the rebuild that comes next meets the same trouble and names it
     if _state_of(hint.case_id, hint.hint, inputs[hint.case_id], answers) is not OutcomeState.cured:
@@ -126,10 +126,10 @@ def recheck_after(db: Database, ports: Ports, pull_id: str) -> None:
     with db.read() as session:
         pull = pulls.get(session, pull_id)
     if pull and pull.state in (PullState.merged, PullState.closed):
-        recheck(db, ports, pull.target, f"recheck-{pull_id}")
+        recheck(db, ports, pull.target)
 
 
-def recheck(db: Database, ports: Ports, target_name: str, folder: str) -> None:
+def recheck(db: Database, ports: Ports, target_name: str) -> None:
     """Send the tickets of every merged pull of a target through the pipeline as it stands now."""
     with db.read() as session:
         watched = outcomes.of_target(session, target_name)
@@ -139,7 +139,7 @@ def recheck(db: Database, ports: Ports, target_name: str, folder: str) -> None:
     if not inputs:
         return
     try:
-        why, answers = _replayed(ports, target_name, tickets, folder)
+        why, answers = _replayed(ports, target_name, tickets)
     except PortError as error:
         why, answers = f"{error.code}: {error}", {}
     with db.begin() as session:
@@ -152,13 +152,13 @@ def recheck(db: Database, ports: Ports, target_name: str, folder: str) -> None:
                 history.move(session, row, state, by="outcome", why=why, since=db.now())
 
 
-def _replayed(ports: Ports, target_name: str, tickets: Mapping[str, dict[str, Any]], folder: str) -> tuple[str, dict[str, ReplayAnswer]]:
-    """(where, our id → answer) on the newest base. Two that run at once need folders of their own: each clears its folder first."""
+def _replayed(ports: Ports, target_name: str, tickets: Mapping[str, dict[str, Any]]) -> tuple[str, dict[str, ReplayAnswer]]:
+    """(where, our id → answer) on the newest base"""
     host = host_of(ports.hosts, target_name)
     target = look(host, host.head())
     if target.manifest.replay is None:
         raise PortError("no_replay", "the manifest names no replay")
-    with scratch(ports.workdir, folder) as tree:
+    with scratch(ports.workdir, "recheck") as tree:
         host.export(target.sha, tree)
         return f"at {target.sha[:12]}", {answer.case_id: answer for answer in ports.evals.replay(target.manifest.replay, tree, tickets)}
 
