@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 from pathlib import Path
@@ -151,9 +151,3 @@ def template_of(reply: str, inventory: Inventory) -> tuple[str, re.Match[str]] |
         return None
     _, name, match = max(found, key=lambda one: (one[0], one[1]))
     return name, match
-
-
-def best_by(items: Iterable[tuple[float, Any]]) -> Any:
-    """The item with the highest score, the first of equals; None of nothing."""
-    ranked = sorted(enumerate(items), key=lambda pair: (-pair[1][0], pair[0]))
-    return ranked[0][1][1] if ranked else None

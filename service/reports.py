@@ -210,10 +210,8 @@ def case_story(session: Session, case_id: str) -> dict[str, Any]:
     made = [pull for hint in found for pull in pulls.of_hint(session, hint.duplicate_of or hint.id)]
     fates = [one.state for one in outcomes.of_case(session, row.id)]
     return {
-        **row.model_dump(
-            mode="json", include={"id", "source", "target", "name", "revision", "verdict", "state", "outcome", "reason", "received_at", "side"}
-        ),
-        "hints": [hint.model_dump(mode="json", include={"id", "state", "step", "recipe", "target_id", "reason", "duplicate_of"}) for hint in found],
+        **row.model_dump(mode="json", include=_OF_CASE),
+        "hints": [hint.model_dump(mode="json", include=_OF_HINT) for hint in found],
         "pulls": [pull.model_dump(mode="json", include={"id", "state", "title", "merged_at", "closed_reason"}) for pull in made],
         "outcome_of_fix": OutcomeState.cured if fates and all(fate is OutcomeState.cured for fate in fates) else fates[-1] if fates else None,
     }

@@ -16,9 +16,6 @@ _CALLED = re.compile(
 )
 _OUT = re.compile(r"\b(?:raus|weg(?:lassen)?|streichen|remove|delete|drop|(?:leave|take) (?:it )?out|unsinn|no such|nonsense)\b", re.IGNORECASE)
 
-_HOW_SURE = {"quoted": 0.5, "corrected": 0.5, "called": 0.35, "out": 0.4}
-"""where the new phrase comes from → weight of that signal"""
-
 
 def offers(brief: Brief) -> Iterator[Offer]:
     """Candidates for `change_reply_template`."""

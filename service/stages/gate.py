@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from connectors.ports import Ports
 from rubric.catalogue import Catalogue
-from rubric.lint import confirmable, lint
+from rubric.lint import lint
 from rubric.schema import Finding, Hint, Outcome
 from service.db import Database
 from service.errors import IllegalMove, NotConfirmable, NotFound, StaleVersion, Unprocessable
@@ -109,12 +109,7 @@ def _replace(db: Database, hint_id: str, *, version: int, by: str, hint: Hint, f
         if row.state is not ReviewState.awaiting:
             raise IllegalMove(f"hint {hint_id} is {row.state}; take the decision back first", state=str(row.state))
         if text != row.current:
-            reviews.add(
-                session,
-                reviews.Review(
-                    hint_id=row.id, verdict="edit", hint_version=row.version, hint_hash=row.content_hash, text=row.current, by=by, at=db.now()
-                ),
-            )
+            reviews.add(session, _review(db, row, "edit", by=by))
             row.current, row.version = text, row.version + 1
             row.content_hash, row.change_hash = hints.content_hash(text), hints.change_hash(text)
             row.recipe, row.target_id, row.step = hint.recipe, hint.target, hint.step
@@ -131,12 +126,7 @@ def undo(db: Database, hint_id: str, *, by: str) -> hints.HintRow:
         if row.state is ReviewState.confirmed:
             _stop_handoff(session, row, by)
         examples.remove(session, row.id)
-        reviews.add(
-            session,
-            reviews.Review(
-                hint_id=row.id, verdict="undo", hint_version=row.version, hint_hash=row.content_hash, text=row.current, by=by, at=db.now()
-            ),
-        )
+        reviews.add(session, _review(db, row, "undo", by=by))
         history.move(session, row, ReviewState.awaiting, by=by, why="taken back", decided_by=None, decided_at=None, reason=None, duplicate_of=None)
         return row
 
@@ -205,8 +195,3 @@ def _learn(session: Session, db: Database, row: hints.HintRow, recipe: str, fate
         recipe=recipe, target_id=row.target_id, edited=row.current != row.draft, fate=fate, at=db.now(),
     )  # fmt: skip
     examples.add(session, example)
-
-
-def is_confirmable(row: hints.HintRow) -> bool:
-    """Whether nothing that lint found stands against confirming."""
-    return confirmable([Finding.model_validate(finding) for finding in row.findings])

@@ -30,7 +30,6 @@ class _Approved:
     handoff_id: str
     hint_id: str
     hint: Hint
-    text: dict[str, Any]
     target: str
     attempt: int
     confirmed_by: str
@@ -146,10 +145,10 @@ def _approved(session: Any, handoff: handoffs.Handoff, attempt: int) -> _Approve
     case = cases.get(session, row.case_id)
     if original is None or case is None:
         return None
-    previous = [pull for pull in pulls.of_hint(session, row.id)]
+    previous = pulls.of_hint(session, row.id)
     turns = [int(pull.branch.rsplit("-", 1)[1]) for pull in previous if pull.branch.rsplit("-", 1)[1].isdigit()]
     return _Approved(
-        handoff_id=handoff.id, hint_id=row.id, hint=row.hint, text=row.current, target=handoff.target, attempt=attempt, confirmed_by=review.by,
+        handoff_id=handoff.id, hint_id=row.id, hint=row.hint, target=handoff.target, attempt=attempt, confirmed_by=review.by,
         critic=row.critic, rubric_version=row.rubric_version, original=original, cures=1 + hints.count_duplicates(session, row.id),
         turn=max([len(previous), *turns]) + 1, edited=row.current != row.draft,
     )  # fmt: skip

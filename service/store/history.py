@@ -126,11 +126,6 @@ def moves_of(session: Session, thing: str, thing_id: str) -> int:
     return len(of(session, thing, thing_id))
 
 
-def last_move(session: Session, thing: str, thing_id: str) -> History | None:
-    query = select(History).where(History.thing == thing, History.thing_id == thing_id).order_by(col(History.seq).desc()).limit(1)
-    return session.exec(query).first()
-
-
 def standing(session: Session, table: Any, state: State, before: datetime, limit: int = 200) -> list[Any]:
     """Things that have been in a state since before a time."""
     last = select(func.max(History.at)).where(History.thing == table.__tablename__, History.thing_id == table.id).scalar_subquery()

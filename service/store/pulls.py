@@ -43,10 +43,6 @@ def get(session: Session, pull_id: str) -> Pull | None:
     return session.get(Pull, pull_id)
 
 
-def of_handoff(session: Session, handoff_id: str) -> Pull | None:
-    return session.exec(select(Pull).where(Pull.handoff_id == handoff_id)).first()
-
-
 def of_hint(session: Session, hint_id: str) -> list[Pull]:
     return list(session.exec(select(Pull).where(Pull.hint_id == hint_id).order_by(col(Pull.opened_at))))
 

@@ -57,7 +57,7 @@ def test_a_legal_move_writes_who_when_why_and_the_columns_beside_it(db: Database
     assert move(db, DraftState.abstained, why="nothing to mend") is True
     assert state(db) == ("abstained", [(None, "queued"), ("queued", "abstained")])
     with db.read() as session:
-        last = history.last_move(session, "cases", "c1")
+        last = history.of(session, "cases", "c1")[-1]
         row = cases.get(session, "c1")
         assert last and row and (last.by, last.why, row.reason) == ("tester", "nothing to mend", "because")
 
@@ -247,6 +247,6 @@ def test_what_stands_still_is_found_by_its_last_move(world: World) -> None:
     world.runs()
     pull = world.pull_of(world.hint_of(case_id).id)
     with world.db.read() as session:
-        moved = history.last_move(session, "pulls", pull.id)
+        moved = history.of(session, "pulls", pull.id)[-1]
         assert moved and not history.standing(session, type(pull), PullState.ready, moved.at)
         assert [one.id for one in history.standing(session, type(pull), PullState.ready, datetime.now(UTC))] == [pull.id]
