@@ -10,8 +10,6 @@ from rubric.inventory import branches, find, ids_beside, is_named, keyed, scope_
 from rubric.reading import PLACEHOLDER
 from rubric.schema import Case, Entry, Finding, Hint, Inventory, Risk, Step, text_of
 
-_PROOF = frozenset({"scores", "flips", "cases", "look_alikes", "cells"})
-"""Fields of a change that argue for it; two hints that differ only there change the same thing."""
 _RISKS = list(Risk)
 
 
@@ -286,13 +284,7 @@ def _support(hint: Hint, card: Card) -> Iterator[Finding]:
 
 
 def _twins(hint: Hint, twins: Sequence[tuple[str, Hint]]) -> Iterator[Finding]:
-    essence = _essence(hint.change)
+    edit = r.edit_of(hint.change.model_dump(mode="json"))
     for name, other in twins:
-        if other.recipe == hint.recipe and _essence(other.change) == essence:
+        if other.recipe == hint.recipe and r.edit_of(other.change.model_dump(mode="json")) == edit:
             yield finding("twin", "change", name)
-
-
-def _essence(change: r.Change) -> dict[str, Any]:
-    """What a change does, without what argues for it; a list of templates is a set."""
-    fields = {name: getattr(change, name) for name in type(change).model_fields if name not in _PROOF}
-    return {name: sorted(value) if name in ("templates", "drop", "scope") else value for name, value in fields.items()}

@@ -1,5 +1,6 @@
 """The typed change of every recipe: what a hint of that kind must name, as a discriminated union."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -242,3 +243,14 @@ Change = Annotated[
     | ChangeAttachmentPreprocessing,
     Field(discriminator="recipe"),
 ]
+
+
+_ARGUMENTS = frozenset({"cases", "look_alikes", "scores", "flips", "example", "cells"})
+"""fields that argue for a change and edit nothing"""
+_SETS = frozenset({"templates", "drop", "scope"})
+"""lists whose order says nothing"""
+
+
+def edit_of(change: Mapping[str, Any]) -> dict[str, Any]:
+    """What a change (as JSON) does, without what argues for it: two hints with equal edits ask for the same, whatever cases led to them."""
+    return {name: sorted(value) if name in _SETS and isinstance(value, list) else value for name, value in change.items() if name not in _ARGUMENTS}

@@ -9,6 +9,7 @@ from typing import Any
 from rubric.drafting import Candidate
 from rubric.effects import expectations, pointed_at
 from rubric.expectations import difference, judge
+from rubric.recipes import edit_of
 from rubric.schema import Case, Hint, Plan, WorkedExample
 from service.redaction import redact, redact_plan
 from service.targets import Target
@@ -56,7 +57,7 @@ def prove(
         if time.monotonic() > end or (proofs and proofs[0].score >= GOOD):
             break
         tried += 1
-        key = json.dumps(candidate.hint.change.model_dump(mode="json", exclude=_ARGUMENTS), sort_keys=True)
+        key = json.dumps(edit_of(candidate.hint.change.model_dump(mode="json")), sort_keys=True)
         first = trials.of(target, candidate.hint, key, {case_id: tickets[case_id]})
         after = _masked(first.after, masks)
         if first.status != "done" or before.get(case_id) is None or after.get(case_id) is None:
@@ -72,9 +73,6 @@ def prove(
         proofs.append(Proof(hint, proof.score - (0.6 if changed else 0.0)))
         proofs.sort(key=lambda one: -one.score)
     return Verdict(proofs, tried, silent)
-
-
-_ARGUMENTS = {"cases", "look_alikes", "scores", "flips", "example", "cells"}
 
 
 def _masked(plans: Mapping[str, dict[str, Any] | None], masks: Mapping[str, Any]) -> dict[str, Plan | None]:

@@ -29,6 +29,7 @@ from connectors.subprocess_evals import SubprocessEvals
 from connectors.webhooks import sign
 from rubric.expectations import difference, judge
 from rubric.manifest import read_manifest
+from rubric.recipes import edit_of
 from rubric.schema import Case, Expectation, Plan
 from service.redaction import redact, redact_plan
 from service.wiring import utc_now
@@ -291,9 +292,7 @@ def _decide(stage: Stage, progress: Progress) -> list[dict[str, Any]]:
     seen: dict[str, str] = {}
     for line in waiting:
         hint = stage.get(f"/v1/hints/{line['id']}")
-        change = json.dumps(
-            {key: value for key, value in hint["current"]["change"].items() if key not in ("cases", "look_alikes", "scores", "example")}
-        )
+        change = json.dumps(edit_of(hint["current"]["change"]), sort_keys=True)
         changes = hint["current"]["changes_controls"]
         blocking = [finding["code"] for finding in hint["findings"] if finding["blocks"] and finding["code"] != "twin"]
         decision: dict[str, Any] = {"version": hint["version"]}

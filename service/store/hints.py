@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy import Index
 from sqlmodel import Field, Session, SQLModel, col, select
 
+from rubric.recipes import edit_of
 from rubric.schema import Hint
 from service.db import Json, alone, words
 from service.lifecycle import ReviewState
@@ -117,12 +118,7 @@ def content_hash(text: dict[str, Any]) -> str:
 
 def change_hash(text: dict[str, Any]) -> str:
     """Names the edit alone: equal for two hints that ask for the same change, whatever case led to them."""
-    edit = {key: value for key, value in text["change"].items() if key not in ARGUMENTS}
-    return hashlib.sha256(json.dumps(edit, sort_keys=True).encode()).hexdigest()[:32]
-
-
-ARGUMENTS = frozenset({"cases", "look_alikes", "scores", "flips", "example", "cells"})
-"""Fields of a change that argue for it and edit nothing."""
+    return hashlib.sha256(json.dumps(edit_of(text["change"]), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def count_duplicates(session: Session, hint_id: str) -> int:

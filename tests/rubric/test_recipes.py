@@ -12,7 +12,7 @@ from rubric.catalogue import Card, load
 from rubric.findings import CODES
 from rubric.lint import confirmable, lint
 from rubric.manifest import read_inventory, read_manifest
-from rubric.recipes import Change
+from rubric.recipes import Change, edit_of
 from rubric.schema import Case, Finding, Hint, Inventory, Outcome, Step
 
 CARDS = sorted((Path(catalogue_module.__file__).parent / "cards" / "recipes").glob("*.yaml"))
@@ -147,3 +147,11 @@ def test_counter_example_gets_exactly_its_refusal(path: Path, bank: Inventory) -
 def test_most_counter_examples_are_refused_by_machine() -> None:
     by_people = {card.slug for card in CATALOGUE.recipes.values() if card.counter_example.refused in set(Outcome)}
     assert by_people == {"add_policy_rule", "change_fallback_agent"}
+
+
+def test_what_argues_for_a_change_is_no_part_of_its_edit() -> None:
+    change = {"recipe": "change_reply_template", "templates": ["b", "a"], "old": "x", "new": "y", "cases": ["1"]}
+    again = {**change, "templates": ["a", "b"], "cases": ["2"], "scores": {}, "flips": [], "example": "z", "cells": [], "look_alikes": []}
+    assert edit_of(change) == edit_of(again)
+    assert edit_of(change) != edit_of({**change, "new": "z"})
+    assert "cases" not in edit_of(change)
