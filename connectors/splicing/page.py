@@ -4,9 +4,10 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
-from connectors.splicing.places import KeyPath, Kind, Located, Node, Unfit, read_nodes, skip, step, walk
+from connectors.splicing.places import KeyPath, Kind, Located, Node, Unfit, read_json, read_nodes, skip, step, walk
 
 _PLAIN = re.compile(r"(?!(?i:y|n)$)[^\W\d][\w ./()+%&'!?;€$-]*")
 """Text that YAML of any version reads as text without quotes; whether it does so at its place shows when it is read again."""
@@ -27,11 +28,26 @@ class Page:
             raise Unfit("bom", (), "begins with a byte order mark")
         self.text, self.kind = text, kind
         self.nl = "\r\n" if 2 * text.count("\r\n") > text.count("\n") else "\n"
-        root, self.value = read_nodes(text, kind)
-        self.root = replace(root, outer=root.start, key_end=root.start, slot=root.start)
-        self.nodes = [*walk(self.root, ())]
-        self.colon = ": "
-        self.colon = next((self.colon_of(node) for node in self.nodes if node.kind is dict and node.members and not node.block), ": ")
+        if kind == "json":
+            self.value = read_json(text)
+        else:
+            self._read, self.value = read_nodes(text, kind)
+            assert self.nodes  # a key that stands twice is refused here, as read_json does
+
+    @cached_property
+    def root(self) -> Node:
+        """Nodes of JSON are read when they are needed: to prove a splice, values are enough."""
+        root = self._read if self.kind == "yaml" else read_nodes(self.text, "json")[0]
+        return replace(root, outer=root.start, key_end=root.start, slot=root.start)
+
+    @cached_property
+    def nodes(self) -> list[Node]:
+        return [*walk(self.root, ())]
+
+    @cached_property
+    def colon(self) -> str:
+        likely = (self._own_colon(node) for node in self.nodes if node.kind is dict and node.members and not node.block)
+        return next((found for found in likely), None) or ": "
 
     def multi(self, node: Node) -> bool:
         """Whether its members stand on lines of their own."""
@@ -48,8 +64,11 @@ class Page:
         return self.margin(like.members[0].outer, like.block).removeprefix(self.margin(like.outer, like.block))
 
     def colon_of(self, like: Node) -> str:
+        return self._own_colon(like) or self.colon
+
+    def _own_colon(self, like: Node) -> str | None:
         found = next((self.text[member.key_end : member.start] for member in like.members if member.end > member.start), "")
-        return found if re.fullmatch("[ \t]*:[ \t]*", found) else self.colon
+        return found if re.fullmatch("[ \t]*:[ \t]*", found) else None
 
     def gap(self, like: Node, index: int) -> str:
         """What separates two members of a flow collection where one is put in at an index."""

@@ -51,7 +51,7 @@ def step(at: Any, segment: str | EllipsisType, path: KeyPath) -> Any:
     raise Unfit("not_a_mapping", path, "stands below a plain value")
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     """A value and where it stands; `outer` is where its member begins (key, dash), `slot` where the value's side begins (after colon or dash)."""
 
@@ -84,11 +84,13 @@ def _json_node(text: str, at: int) -> Node:
         if node.kind is dict:
             key, end = _scan(text, at)
             slot = skip(text, end) + 1
-        child = replace(_json_node(text, skip(text, slot)), key=key, outer=outer, key_end=end, slot=slot)
+        child = _json_node(text, skip(text, slot))
+        child.key, child.outer, child.key_end, child.slot = key, outer, end, slot
         node.members.append(child)
         at = skip(text, child.end)
         at = skip(text, at + 1) if text[at] == "," else at
-    return replace(node, end=at + 1)
+    node.end = at + 1
+    return node
 
 
 class _Loader(yaml.SafeLoader):
@@ -128,19 +130,42 @@ def _yaml_node(text: str, source: Any, shared: frozenset[int]) -> Node:
     return replace(node, end=node.members[-1].end) if node.block and node.members else node
 
 
-def read_nodes(text: str, kind: Kind) -> tuple[Node, Any]:
+def read_json(text: str) -> Any:
+    """The value of a JSON text, without nodes. Raises `Unfit`, also for a key that stands twice."""
     try:
-        if kind == "json":
-            value = json.loads(text, parse_constant=int)  # int("NaN") raises
-            return _json_node(text, skip(text, 0)), value
+        return json.loads(text, parse_constant=int, object_pairs_hook=_mapping)  # int("NaN") raises
+    except _Twice:
+        for _ in walk(_json_node(text, skip(text, 0)), ()):  # says where
+            pass
+        raise AssertionError("walk names the key that stands twice") from None
+    except ValueError as error:
+        line = getattr(error, "lineno", None)
+        raise Unfit("unparsable", (), "cannot be read as JSON" + (f" (line {line})" if line else "")) from None
+
+
+class _Twice(Exception):
+    """A key stands twice in one mapping."""
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Twice
+    return found
+
+
+def read_nodes(text: str, kind: Kind) -> tuple[Node, Any]:
+    """The nodes of a text, and of YAML its value, which comes of the same reading. Raises `Unfit`."""
+    if kind == "json":
+        return _json_node(text, skip(text, 0)), None
+    try:
         loader = _Loader(text)
         source = loader.get_single_node()
         root = _yaml_node(text, source, loader.shared)  # before constructing, which rewrites merge keys
         return root, loader.construct_document(source)
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else getattr(error, "lineno", None)
-        raise Unfit("unparsable", (), f"cannot be read as {kind.upper()}" + (f" (line {line})" if line else "")) from None
+        raise Unfit("unparsable", (), "cannot be read as YAML" + (f" (line {mark.line + 1})" if mark else "")) from None
 
 
 def walk(node: Node, path: KeyPath) -> Iterator[Node]:

@@ -1,13 +1,15 @@
 """Edits of one config document (JSON or YAML) live here: what each means, and the proof that its splice did that and nothing else."""
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 from connectors.splicing.page import Page
-from connectors.splicing.places import UNSET, Kind, Located, Unfit, step
+from connectors.splicing.places import UNSET, Kind, Located, Unfit, read_json, step
 
 __all__ = ["UNSET", "Kind", "Located", "Unfit", "apply"]
 
@@ -15,7 +17,7 @@ __all__ = ["UNSET", "Kind", "Located", "Unfit", "apply"]
 def apply(text: str, kind: Kind, edits: Sequence[Located]) -> str:
     """The text after all edits, in order. Raises `Unfit` unless it parses to the parsed original with exactly these edits."""
     try:
-        page = Page(text, kind)
+        page = _page(text, kind)
         for edit in edits:
             for single in _singles(page.value, edit):
                 page = _spliced(page, single)
@@ -24,15 +26,22 @@ def apply(text: str, kind: Kind, edits: Sequence[Located]) -> str:
         raise Unfit("unparsable", (), "is nested too deep") from None
 
 
-def _spliced(page: "Page", edit: Located) -> "Page":
-    wanted = _reference(copy.deepcopy(page.value), edit)
+@lru_cache(maxsize=32)
+def _page(text: str, kind: Kind) -> Page:
+    """Remembered: the same file of one commit is edited again and again while changes are tried out. Nobody writes into a page."""
+    return Page(text, kind)
+
+
+def _spliced(page: Page, edit: Located) -> Page:
+    wanted = _reference(copy.deepcopy(page.value) if page.kind == "yaml" else read_json(page.text), edit)
     for candidate in page.candidates(edit):
         try:
             candidate.encode()  # a lone surrogate is no text
             after = Page(candidate, page.kind)
         except (Unfit, UnicodeEncodeError):
             continue
-        if _same(after.value, wanted, set()):
+        equal = json.dumps(after.value) == json.dumps(wanted) if page.kind == "json" else _same(after.value, wanted, set())
+        if equal:
             return after
     raise Unfit("not_expressible", edit.path, "cannot be edited by splicing text there")
 
