@@ -49,6 +49,8 @@ class Candidate(Value):
 
     hint: Hint
     score: float
+    together: str = ""
+    """name of candidates that may be tried in one go: many, each unlikely, at different places; "" for one to be tried alone"""
 
 
 class Drafted(Value):

@@ -1,21 +1,61 @@
 """What a tried change does to a case's plan, held against what the comment speaks of."""
 
+from rubric.expectations import record_of
 from rubric.reading import content, mentions, tokens_of, words
 from rubric.schema import Expectation, Plan
+from rubric.symptoms import Symptom, complaints
+
+SAID: dict[str, tuple[Symptom, ...]] = {
+    "topic": ("topic", "not_action", "action"),
+    "record": ("record",),
+    "asked": ("value", "action", "record"),
+    "value": ("value",),
+    "branch": ("condition", "rule", "action", "not_action", "topic"),
+    "arguments": ("record", "action", "value"),
+    "tools": ("action", "not_action", "rule"),
+    "text": ("text", "rule"),
+}
+"""part of a plan that changed → what people say when it is at fault, the most usual first"""
 
 
 def expectations(before: Plan, after: Plan) -> tuple[list[Expectation], list[Expectation]]:
-    """(must, must not) that say what the change did to this plan: the first part that differs, in the order of the pipeline."""
+    """(must, must_not) that say what the change did to this plan: the first part that differs, in the order of the pipeline."""
     if before.leaf != after.leaf:
         return [Expectation.model_validate({"part": "intent", "is": after.leaf})], []
     old, new = {call.name for call in before.tool_calls}, {call.name for call in after.tool_calls}
     if old != new:
         must = [Expectation.model_validate({"part": "tool", "is": name}) for name in sorted(new - old)]
         return must, [Expectation.model_validate({"part": "tool", "is": name}) for name in sorted(old - new)]
+    if record_of(before) != record_of(after):
+        return [Expectation.model_validate({"part": "record", "is": record_of(after)})], []
     if before.reply != after.reply:
         return [], [Expectation.model_validate({"part": "reply", "is": before.reply})]
     fields = [name for name in _fields(after) if name not in _fields(before)]
     return [Expectation(part="extraction", contains=name) for name in fields], []
+
+
+def part_of(before: Plan, after: Plan) -> str | None:
+    """The part of the plan in which a change shows first, as a reader of both plans would name it; None when they are the same."""
+    if before.leaf != after.leaf:
+        return "topic"
+    if record_of(before) != record_of(after):
+        return "record" if record_of(before) and record_of(after) else "asked"
+    if changed_fields(before, after):
+        return "value"
+    if [call.name for call in before.tool_calls] != [call.name for call in after.tool_calls]:
+        return "branch" if before.reply != after.reply else "tools"
+    if before.tool_calls != after.tool_calls:
+        return "arguments"
+    return "text" if before.reply != after.reply else None
+
+
+def fits(comment: str, part: str) -> float:
+    """How well what a comment complains of goes with a change that shows in a part, from -1 to 1; 0 when it complains of nothing in particular."""
+    said = complaints(comment)
+    kinds = SAID[part]
+    for_it = max((said.get(kind, 0.0) * (1.0 if place == 0 else 0.8) for place, kind in enumerate(kinds)), default=0.0)
+    against = max((clear for kind, clear in said.items() if kind not in kinds), default=0.0)
+    return for_it - 0.6 * against if for_it == 0 else for_it - 0.2 * against
 
 
 def pointed_at(comment: str, before: Plan, after: Plan) -> float:
@@ -25,22 +65,25 @@ def pointed_at(comment: str, before: Plan, after: Plan) -> float:
     moved = ((left - came) | (came - left)) & said
     tools = {call.name for call in before.tool_calls} ^ {call.name for call in after.tool_calls}
     told = max((mentions(comment, name) for name in tools), default=0.0)
-    fields = _changed_fields(before, after)
+    fields = changed_fields(before, after)
     read = max((mentions(comment, name.partition(".")[2]) for name in fields), default=0.0)
     read_as = [plan.get(name, "") for name in fields for plan in (_fields(after), _fields(before))]
     values = any(value and value.casefold() in comment.casefold() for value in read_as)
     if before.leaf != after.leaf:  # the reply of another leaf shares words with any comment: only its name counts
         new = [word for word in tokens_of(after.leaf.rpartition("/")[2]) if word not in tokens_of(before.leaf)]
         return 0.5 * mentions(comment, " ".join(new))
+    records = {record_of(before), record_of(after)} - {""}
+    named = record_of(before) != record_of(after) and any(one in comment for one in records)
     joined = "".join(words(comment))
     glued = any(len(word) >= 6 and word in joined for name in tools for word in tokens_of(name))
-    return min(1.0, 0.25 * min(3, len(moved)) + 0.5 * (told >= 0.5) + 0.25 * glued + 0.4 * (read >= 0.5) + 0.4 * values)
+    return min(1.0, 0.25 * min(3, len(moved)) + 0.5 * (told >= 0.5) + 0.25 * glued + 0.4 * (read >= 0.5) + 0.4 * values + 0.4 * named)
 
 
 def _fields(plan: Plan) -> dict[str, str]:
     return {f"{group}.{name}": str(value) for group, inside in plan.extraction.items() for name, value in inside.items()}
 
 
-def _changed_fields(before: Plan, after: Plan) -> list[str]:
+def changed_fields(before: Plan, after: Plan) -> list[str]:
+    """Dotted names of the extracted fields that differ."""
     old, new = _fields(before), _fields(after)
     return [name for name in {**old, **new} if old.get(name) != new.get(name)]

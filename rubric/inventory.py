@@ -1,25 +1,18 @@
 """Looking things up in a target's inventory lives here, for any layout: only what the manifest's wildcards stood for counts."""
 
+import re
 from collections.abc import Sequence
 
 from rubric.schema import Entry, Inventory, Step
 
 
-def words_of(entry: Entry) -> tuple[str, ...]:
-    """The names that tell an entry from its neighbours: parent and leaf, group and field, leaf and branch …
-
-    `leaves.*` over `cards/lost` and `tree.*.leaves.*` over `cards`, `lost` give the same words.
-    """
-    return tuple(word for part in entry.parts for word in part.split("/"))
-
-
 def find(inventory: Inventory, step: Step, words: Sequence[str]) -> Entry | None:
-    return next((entry for entry in inventory.of(step) if words_of(entry) == tuple(words)), None)
+    return inventory.named(step, tuple(words))
 
 
 def under(inventory: Inventory, step: Step, words: Sequence[str]) -> list[Entry]:
     """The entries one level below some words."""
-    return [entry for entry in inventory.of(step) if entry.parts and words_of(entry)[:-1] == tuple(words)]
+    return inventory.below(step, tuple(words))
 
 
 def keyed(entries: Sequence[Entry]) -> list[Entry]:
@@ -47,7 +40,7 @@ def branches(inventory: Inventory, leaf: str) -> set[str]:
     """Names of a leaf's branches as far as the inventory shows them; empty when it does not."""
     plan = find(inventory, Step.plan, leaf.split("/"))
     inside = {str(key) for key in plan.value} if plan and isinstance(plan.value, dict) else set()
-    return inside | {words_of(entry)[-1] for entry in under(inventory, Step.plan, leaf.split("/"))}
+    return inside | {entry.words[-1] for entry in under(inventory, Step.plan, leaf.split("/"))}
 
 
 def is_named(entry: Entry, name: str) -> bool:
@@ -59,8 +52,17 @@ def template(inventory: Inventory, name: str) -> Entry | None:
     return next((entry for entry in inventory.of(Step.reply) if is_named(entry, name)), None)
 
 
+_DOTTED = re.compile(r"\b([a-z][a-z0-9_]{0,59})\.([a-z][a-z0-9_]{0,59})\b")
+
+
+def field_names(text: str, inventory: Inventory) -> set[str]:
+    """Dotted names in a text whose first word is a group of extracted fields."""
+    groups = {entry.words[0] for entry in inventory.of(Step.extraction) if len(entry.words) == 2}
+    return {f"{group}.{field}" for group, field in set(_DOTTED.findall(text)) if group in groups}
+
+
 def scope_exists(inventory: Inventory, scope: str) -> bool:
     """Whether a rule's scope is everything (`*`), a parent, or a leaf of the target."""
     words = tuple(scope.split("/"))
-    known = (words_of(entry)[: len(words)] for step in (Step.intent, Step.plan) for entry in inventory.of(step))
+    known = (entry.words[: len(words)] for step in (Step.intent, Step.plan) for entry in inventory.of(step))
     return scope == "*" or any(found == words for found in known)

@@ -6,7 +6,7 @@ from typing import Any
 from rubric import recipes as r
 from rubric.catalogue import Card, Catalogue
 from rubric.findings import finding, texts_of
-from rubric.inventory import branches, find, ids_beside, is_named, keyed, scope_exists, shown_number, shown_text, template, under, words_of
+from rubric.inventory import branches, find, ids_beside, is_named, keyed, scope_exists, shown_number, shown_text, template, under
 from rubric.reading import PLACEHOLDER
 from rubric.schema import Case, Entry, Finding, Hint, Inventory, Risk, Step, text_of
 
@@ -81,7 +81,7 @@ def _place(hint: Hint, card: Card, inventory: Inventory) -> Iterator[Finding]:
 
 def _about(change: r.Change, entry: Entry) -> bool:
     """Whether an existing entry is what the change is about."""
-    words = words_of(entry)
+    words = entry.words
     match change:
         case r.PromoteOtherIntent():
             return words[-1:] == ("other",) and words[:-1] in ((change.parent,), ("root",), ())
@@ -117,12 +117,12 @@ def _new_place(hint: Hint, inventory: Inventory) -> Iterator[Finding]:
         siblings, ids = _neighbours(change, inventory)
         if not siblings:
             yield finding("parent_unknown", "target", hint.target)
-        elif hint.target in inventory.entries or any(change.field == words_of(one)[-1] for one in siblings):
+        elif hint.target in inventory.entries or any(change.field == one.words[-1] for one in siblings):
             yield finding("target_exists", "target", hint.target)
         elif hint.target not in ids:
             yield finding("change_target_mismatch", "target", f"expected {min(ids)}")
         fields = inventory.of(Step.extraction)
-        if isinstance(change, r.AddFetchQuery) and fields and change.query not in [".".join(words_of(one)) for one in fields]:
+        if isinstance(change, r.AddFetchQuery) and fields and change.query not in [".".join(one.words) for one in fields]:
             yield finding("parent_unknown", "change.query", change.query)
 
 
@@ -155,7 +155,7 @@ def _stability(hint: Hint, inventory: Inventory) -> Iterator[Finding]:
 
 def _names(change: r.Change, inventory: Inventory) -> Iterator[Finding]:
     """Other names in the change: taken, missing, or too deep."""
-    parents = {words_of(entry)[0] for entry in inventory.of(Step.intent) if entry.parts}
+    parents = {entry.words[0] for entry in inventory.of(Step.intent) if entry.parts}
     match change:
         case r.PromoteOtherIntent() | r.AddSecondParent():
             old_parent, _, name = change.leaf.rpartition("/")
@@ -223,7 +223,7 @@ def _values(hint: Hint, case: Case, inventory: Inventory) -> Iterator[Finding]:
 
 
 def _scores(change: r.AdjustFetchWeight, case: Case, inventory: Inventory) -> Iterator[Finding]:
-    weights = {words_of(one)[-1]: shown_number(one) or 0.0 for one in under(inventory, Step.fetch, _record_type(change))}
+    weights = {one.words[-1]: shown_number(one) or 0.0 for one in under(inventory, Step.fetch, _record_type(change))}
     listed = {candidate.record_id: candidate for candidate in case.plan.fetch}
     for record_id, (before, after) in change.scores.items():
         field, candidate = f"change.scores.{record_id}", listed.get(record_id)

@@ -8,9 +8,9 @@ from rapidfuzz import fuzz
 
 from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted, Precedent
-from rubric.proposals import extraction, fetch, intent, plan, repair, reply
+from rubric.proposals import extraction, fetch, intent, plan, policy, repair, reply
 from rubric.proposals.offer import Offer
-from rubric.reading import content, exact, fold, words
+from rubric.reading import content, exact, fold, said_in
 from rubric.schema import Confidence, Hint, Outcome, Risk, Span, WorkedExample, text_of
 
 SURE = 0.7
@@ -31,7 +31,7 @@ def answer(brief: Brief, catalogue: Catalogue) -> Drafted | Abstained:
     near = nearest(brief.case.comment, brief.precedents)
     outcome = _outcome(brief.case.comment, catalogue, near)
     ranked = rank(brief, catalogue, near)
-    candidates = [Candidate(hint=_hint(brief, catalogue, offer, near), score=score) for score, offer in _varied(ranked)]
+    candidates = [Candidate(hint=_hint(brief, catalogue, offer, near), score=score, together=offer.together) for score, offer in _varied(ranked)]
     if not ranked or ranked[0][0] < SURE:
         if outcome is not None:
             return Abstained(outcome=outcome, reason=catalogue.outcome(outcome).title, candidates=candidates)
@@ -66,20 +66,23 @@ def _rules(brief: Brief, ranked: Sequence[tuple[float, Offer]]) -> list[Offer]:
 
 
 def _varied(ranked: Sequence[tuple[float, Offer]]) -> list[tuple[float, Offer]]:
-    """The best candidates, no recipe filling the list alone."""
+    """The best candidates, no recipe filling the list alone; of those that are tried in one go all."""
     count: Counter[str] = Counter()
     kept = []
     for score, offer in ranked:
-        count[offer.change.recipe] += 1
-        if score >= FAINT and count[offer.change.recipe] <= PER_RECIPE:
+        if offer.together:
             kept.append((score, offer))
-    return kept[:MOST]
+            continue
+        count[offer.change.recipe] += 1
+        if score >= FAINT and count[offer.change.recipe] <= PER_RECIPE and count.total() <= MOST:
+            kept.append((score, offer))
+    return kept
 
 
 def rank(brief: Brief, catalogue: Catalogue, near: Sequence[Precedent]) -> list[tuple[float, Offer]]:
     """All candidates with their scores, best first, the best one per change."""
     found: dict[str, tuple[float, Offer]] = {}
-    for room in (intent, extraction, fetch, plan, repair, reply):
+    for room in (intent, extraction, fetch, plan, policy, repair, reply):
         for offer in room.offers(brief):
             score = offer.score + 0.1 * min(2, said_of(brief.case.comment, catalogue, offer.change.recipe)) + _support(offer, near)
             key = offer.change.model_dump_json()
@@ -91,12 +94,7 @@ def rank(brief: Brief, catalogue: Catalogue, near: Sequence[Precedent]) -> list[
 def said_of(comment: str, catalogue: Catalogue, recipe: str) -> int:
     """How many of a recipe's cues a comment holds."""
     cues = catalogue.recipe(recipe).cues
-    return _count(comment, (*cues.en, *cues.de))
-
-
-def _count(comment: str, cues: Sequence[str]) -> int:
-    text = f" {' '.join(words(comment))} "
-    return sum(f" {' '.join(words(cue))} " in text for cue in cues)
+    return said_in(comment, (*cues.en, *cues.de))
 
 
 def nearest(comment: str, precedents: Sequence[Precedent]) -> list[Precedent]:
@@ -121,7 +119,7 @@ def _outcome(comment: str, catalogue: Catalogue, near: Sequence[Precedent]) -> O
     equal = next((one for one in near if fold(one.comment).strip() == said and one.recipe in Outcome.__members__), None)
     if equal:
         return Outcome(equal.recipe)
-    counted = {outcome: _count(comment, (*catalogue.outcome(outcome).cues.en, *catalogue.outcome(outcome).cues.de)) for outcome in Outcome}
+    counted = {outcome: said_in(comment, (*catalogue.outcome(outcome).cues.en, *catalogue.outcome(outcome).cues.de)) for outcome in Outcome}
     best = max(counted, key=lambda outcome: counted[outcome])
     return best if counted[best] else None
 

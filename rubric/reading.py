@@ -2,11 +2,13 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from rapidfuzz.distance import OSA
 
 from rubric.schema import Case, Inventory, Step
 from rubric.strict import load_yaml
@@ -27,9 +29,19 @@ def _data() -> dict[str, Any]:
 
 
 def says(kind: str, comment: str) -> int:
-    """How many of a kind's phrases (`wrong_record`, `enough` …) a comment holds, at word boundaries."""
-    text = f" {' '.join(words(comment))} "
-    return sum(f" {' '.join(words(phrase))} " in text for phrase in _data()[kind])
+    """How many of a kind's phrases (`counts_more`, `enough` …) a comment holds, at word boundaries."""
+    return said_in(comment, _data()[kind])
+
+
+def phrases(family: str) -> dict[str, list[str]]:
+    """The kinds of a family of phrases, each with its phrases."""
+    found: dict[str, list[str]] = _data()[family]
+    return found
+
+
+def said_in(text: str, some: Iterable[str]) -> int:
+    """How many of some phrases a text holds, at word boundaries, in any case and spacing."""
+    return sum(holds_phrase(text, phrase) for phrase in some)
 
 
 @lru_cache(maxsize=1)
@@ -101,9 +113,12 @@ def _said(part: str, said: Sequence[str]) -> bool:
     return any(_same_stem(form, word) for form in forms for word in said)
 
 
+@lru_cache(maxsize=100_000)
 def _same_stem(form: str, word: str) -> bool:
     if form == word:
         return True
+    if min(len(form), len(word)) >= 5 and abs(len(form) - len(word)) <= 1 and OSA.distance(form, word, score_cutoff=1) <= 1:
+        return True  # a slip of the keyboard
     if len(form) < 4 or len(word) < 4:
         return False
     return word.startswith(form) or (len(form) >= 5 and form in word) or (len(word) >= 5 and form.startswith(word) and len(form) - len(word) <= 3)
@@ -151,3 +166,10 @@ def template_of(reply: str, inventory: Inventory) -> tuple[str, re.Match[str]] |
         return None
     _, name, match = max(found, key=lambda one: (one[0], one[1]))
     return name, match
+
+
+def share_said(text: str, wanted: Mapping[str, float]) -> float:
+    """Weighted share of some words that a text says, in any form, language or spelling near enough; 0 when none is wanted."""
+    said = words(text)
+    whole = sum(wanted.values())
+    return sum(weight for word, weight in wanted.items() if _said(word, said)) / whole if whole and said else 0.0

@@ -26,16 +26,16 @@ class Label:
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> "Label":
         """From a line of a label file: `external_id, step, recipe, locus, cluster_id, accept_recipe, accept_locus`. Raises `KeyError`."""
-        places = tuple(_as_id(one) for one in (line.get("locus"), *(line.get("accept_locus") or [])) if one)
+        places = tuple(place(one) for one in (line.get("locus"), *(line.get("accept_locus") or [])) if one)
         return cls(
             external_id=line["external_id"], step=line["step"], recipe=line["recipe"], target=places[0] if places else "", cluster=line["cluster_id"],
             recipes=(line["recipe"], *(line.get("accept_recipe") or [])), targets=places,
         )  # fmt: skip
 
 
-def _as_id(locus: str) -> str:
-    """Labels write `plan:leaf#branch` where inventories write `plan:leaf.branch`."""
-    return locus.replace("#", ".")
+def place(target: str) -> str:
+    """What a target, or the locus of a label, names within its step: labels write `template:a.b` for `reply:a.b`, and `#` before a branch."""
+    return target.partition(":")[2].replace("#", ".")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def score(answers: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, A
         "cases": len(pairs),
         "step": _share(sum(answer.step == label.step for answer, label in pairs), len(pairs)),
         "recipe": _share(sum(answer.recipe in label.recipes for answer, label in pairs), len(pairs)),
-        "target": _share(sum(answer.target in label.targets for answer, label in fixes), len(fixes)),
+        "target": _share(sum(place(answer.target) in label.targets for answer, label in fixes), len(fixes)),
         "coverage": round(len(drafted) / max(len(pairs), 1), 4),
         "abstained": len(pairs) - len(drafted),
         "drafted": {"precision": _share(sum(right(*pair) for pair in drafted), len(drafted))},
@@ -79,7 +79,7 @@ def score(answers: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, A
 
 def right(answer: Answer, label: Label) -> bool:
     """Recipe and target both as labelled, or as can be defended."""
-    return answer.step != NONE and answer.recipe in label.recipes and answer.target in label.targets
+    return answer.step != NONE and answer.recipe in label.recipes and place(answer.target) in label.targets
 
 
 def _share(hits: int, of: int) -> dict[str, Any]:

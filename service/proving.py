@@ -1,13 +1,14 @@
-"""Decides between candidates by what they do: each is tried on its case and on accepted ones, and what proves itself is offered."""
+"""Decides between candidates by what they do: each is tried on its case, on like rejections and on accepted cases; what proves itself is offered."""
 
+import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rubric.drafting import Candidate
-from rubric.effects import expectations, pointed_at
+from rubric.effects import changed_fields, expectations, fits, part_of, pointed_at
 from rubric.expectations import difference, judge
 from rubric.recipes import edit_of
 from rubric.schema import Case, Hint, Plan, WorkedExample
@@ -15,12 +16,35 @@ from service.redaction import redact, redact_plan
 from service.targets import Target
 from service.trials import Trials
 
-TRIES, SECONDS = 14, 8.0
-"""most candidates tried for one case, and the time they may take together"""
+TRIES = 40
+"""most tries for one case"""
+SECONDS = 60.0
+"""no further try is begun after this; a bound for slow targets, far from what a usual one needs"""
 ENOUGH = 0.7
 """what prior and effect together have to reach before a tried candidate is offered"""
-GOOD = 1.1
+GOOD = 1.25
 """from here no further candidate is tried"""
+HARM, UNSEEN = 0.6, 0.3
+"""taken off for accepted cases that change, and for an effect that nobody outside the pipeline would notice"""
+SUPPORT, SUPPORTERS = 0.07, 4.0
+"""added for each like rejection that the change moves the same way, as far as its own comment goes along, and how many of them count"""
+
+
+@dataclass(frozen=True)
+class Around:
+    """The case and what it is tried together with. Documents are as received: a pipeline finds nobody by a placeholder."""
+
+    case_id: str
+    rejected: Mapping[str, Case]
+    """like rejections, redacted, and the case itself"""
+    controls: Sequence[str]
+    """ids of accepted cases"""
+    originals: Mapping[str, dict[str, Any]]
+    """received documents of all of these"""
+
+    @property
+    def case(self) -> Case:
+        return self.rejected[self.case_id]
 
 
 @dataclass(frozen=True)
@@ -29,7 +53,7 @@ class Proof:
 
     hint: Hint
     score: float
-    """the critic's own, plus how much of the effect the comment speaks of"""
+    """the critic's own, plus how much of the effect the comment speaks of, and other comments with it"""
 
 
 @dataclass(frozen=True)
@@ -37,64 +61,129 @@ class Verdict:
     proofs: list[Proof]
     """best first"""
     tried: int
-    without_effect: int
 
 
-def prove(
-    trials: Trials, target: Target, case_id: str, case: Case, candidates: Sequence[Candidate], originals: Mapping[str, dict[str, Any]]
-) -> Verdict:
-    """Try candidates in order until one is good enough, the tries or the time are used up.
+@dataclass
+class _Lab:
+    """The tries of one case."""
 
-    `originals`: received documents of the case and of its controls. Raises `PortError("no_replay")` for a target without replay.
+    trials: Trials
+    target: Target
+    around: Around
+    tried: int = 0
+    _masks: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._tickets = {one: {"ticket": body["ticket"]} for one, body in self.around.originals.items()}
+        self._before = self.trials.before(self.target, self._tickets)
+        self.end = time.monotonic() + SECONDS
+
+    @property
+    def spent(self) -> bool:
+        return self.tried >= TRIES or time.monotonic() > self.end
+
+    def look(self, hints: Sequence[Hint]) -> dict[str, tuple[Plan | None, Plan | None]]:
+        """case id → masked plans before and after some changes made together, of the cases that they change."""
+        self.tried += 1
+        keys = [json.dumps(edit_of(hint.change.model_dump(mode="json")), sort_keys=True) for hint in hints]
+        key = keys[0] if len(keys) == 1 else hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
+        after = self.trials.of(self.target, hints, key, self._tickets).after
+        return {
+            one: (self._masked(one, self._before.get(one)), self._masked(one, plan)) for one, plan in after.items() if plan != self._before.get(one)
+        }
+
+    def _masked(self, case_id: str, plan: dict[str, Any] | None) -> Plan | None:
+        if plan is None:
+            return None
+        if case_id not in self._masks:
+            self._masks[case_id] = redact(self.around.originals[case_id])[1]
+        return Plan.model_validate(redact_plan(plan, self._masks[case_id]))
+
+
+def prove(trials: Trials, target: Target, around: Around, candidates: Sequence[Candidate]) -> Verdict:
+    """Try candidates, the likeliest first, until one is good enough or the tries are used up.
+
+    Those that may be tried in one go are: if all of them together leave the case alone, each of them does.
+    Raises `PortError("no_replay")` for a target without replay.
     """
-    tickets = {one: {"ticket": body["ticket"]} for one, body in originals.items()}
-    masks = {one: redact(body)[1] for one, body in originals.items()}
-    before = _masked(trials.before(target, tickets), masks)
+    lab = _Lab(trials, target, around)
     proofs: list[Proof] = []
-    tried = silent = 0
-    end = time.monotonic() + SECONDS
-    for candidate in candidates[:TRIES]:
-        if time.monotonic() > end or (proofs and proofs[0].score >= GOOD):
-            break
-        tried += 1
-        key = json.dumps(edit_of(candidate.hint.change.model_dump(mode="json")), sort_keys=True)
-        first = trials.of(target, candidate.hint, key, {case_id: tickets[case_id]})
-        after = _masked(first.after, masks)
-        if first.status != "done" or before.get(case_id) is None or after.get(case_id) is None:
-            continue
-        proof = _proof(candidate, case, before[case_id], after[case_id])
-        if proof is None:
-            silent += 1
-            continue
-        controls = [one for one in tickets if one != case_id]
-        others = _masked(trials.of(target, candidate.hint, key, {one: tickets[one] for one in controls}).after, masks) if controls else {}
-        changed = [one for one in controls if _differs(before.get(one), others.get(one))]
-        hint = proof.hint.model_copy(update={"changes_controls": changed})
-        proofs.append(Proof(hint, proof.score - (0.6 if changed else 0.0)))
-        proofs.sort(key=lambda one: -one.score)
-    return Verdict(proofs, tried, silent)
+    for group in _in_turn(candidates):
+        for candidate in _screened(lab, group):
+            if lab.spent or (proofs and proofs[0].score >= GOOD):
+                break
+            proof = _tried(lab, candidate)
+            if proof is not None:
+                proofs = sorted([*proofs, proof], key=lambda one: -one.score)
+    return Verdict(proofs, lab.tried)
 
 
-def _masked(plans: Mapping[str, dict[str, Any] | None], masks: Mapping[str, Any]) -> dict[str, Plan | None]:
-    return {one: Plan.model_validate(redact_plan(plan, masks[one])) if plan is not None else None for one, plan in plans.items()}
+def _in_turn(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Groups of candidates, by the score of their best."""
+    groups: dict[str, list[Candidate]] = {}
+    for number, candidate in enumerate(sorted(candidates, key=lambda one: -one.score)):
+        groups.setdefault(candidate.together or f"alone {number}", []).append(candidate)
+    return list(groups.values())
+
+
+def _screened(lab: _Lab, group: Sequence[Candidate]) -> Iterator[Candidate]:
+    """The candidates of a group that may have an effect on the case."""
+    if len(group) == 1:
+        yield group[0]
+        return
+    if lab.spent:
+        return
+    before, after = lab.look([one.hint for one in group]).get(lab.around.case_id, (None, None))
+    if before is None or after is None:
+        return
+    likely = [one for one in group if _claims(one.hint, before, after)]
+    if likely and len(likely) < len(group):
+        yield from likely
+        return
+    half = len(group) // 2
+    yield from _screened(lab, group[:half])
+    yield from _screened(lab, group[half:])
+
+
+def _claims(hint: Hint, before: Plan, after: Plan) -> bool:
+    """Whether what many changes did together is what this one says it does."""
+    if hint.must or hint.must_not:
+        return not judge(hint.must, hint.must_not, before, after)
+    return hint.target.partition(":")[2] in changed_fields(before, after)
+
+
+def _tried(lab: _Lab, candidate: Candidate) -> Proof | None:
+    """The candidate with what it was seen to do, if it does what it says; None when nothing changes."""
+    found = lab.look([candidate.hint])
+    before, after = found.pop(lab.around.case_id, (None, None))
+    if before is None or after is None:
+        return None
+    changes, part = difference(before, after), part_of(before, after)
+    if not changes or part is None:
+        return None
+    hint = candidate.hint
+    must, must_not = (hint.must, hint.must_not) if hint.must or hint.must_not else expectations(before, after)
+    if judge(must, must_not, before, after):
+        return None
+    harmed = [one for one in lab.around.controls if one in found and _differs(*found[one])]
+    example = WorkedExample(case_id=hint.cure_case, plan_now=f"goes to {before.leaf}", plan_instead="; ".join(changes)[:500])
+    confidence = hint.confidence.model_copy(update={"replay": "moved"})
+    shown = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence, "changes_controls": harmed}
+    comment = lab.around.case.comment
+    unseen = all(line.startswith("extraction:") for line in changes)
+    score = candidate.score + 0.35 * fits(comment, part) + 0.5 * pointed_at(comment, before, after) + _support(lab, found, part)
+    return Proof(hint.model_copy(update=shown), score - HARM * bool(harmed) - UNSEEN * unseen)
 
 
 def _differs(old: Plan | None, new: Plan | None) -> bool:
     return bool(difference(old, new)) if old is not None and new is not None else (old is None) is not (new is None)
 
 
-def _proof(candidate: Candidate, case: Case, before: Plan | None, after: Plan | None) -> Proof | None:
-    """The candidate with what it was seen to do, if it does what it says; None when nothing changes."""
-    assert before is not None and after is not None
-    changes = difference(before, after)
-    if not changes:
-        return None
-    hint = candidate.hint
-    must, must_not = (hint.must, hint.must_not) if hint.must or hint.must_not else expectations(before, after)
-    if (not must and not must_not) or judge(must, must_not, before, after):
-        return None
-    example = WorkedExample(case_id=hint.cure_case, plan_now=f"goes to {before.leaf}", plan_instead="; ".join(changes)[:500])
-    confidence = hint.confidence.model_copy(update={"replay": "moved"})
-    shown = hint.model_copy(update={"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence})
-    unseen = all(line.startswith("extraction:") for line in changes)  # nobody outside the pipeline would notice
-    return Proof(shown, candidate.score + 0.5 * pointed_at(case.comment, before, after) - 0.4 * unseen)
+def _support(lab: _Lab, found: Mapping[str, tuple[Plan | None, Plan | None]], part: str) -> float:
+    """What the comments of other rejections say to the change moving them too; those that complain of something else count against it."""
+    total = 0.0
+    for one, (before, after) in found.items():
+        if one in lab.around.rejected and before is not None and after is not None and part_of(before, after) == part:
+            comment = lab.around.rejected[one].comment
+            total += min(1.0, 0.4 + 0.6 * fits(comment, part) + 0.5 * pointed_at(comment, before, after))
+    return SUPPORT * max(-2.0, min(SUPPORTERS, total))

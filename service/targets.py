@@ -6,10 +6,15 @@ from functools import lru_cache
 from typing import Any
 
 from connectors.ports import CodeHost, PortError
+from rubric.gating import rows_path
+from rubric.inventory import field_names
 from rubric.manifest import Manifest, inventory_files, read_inventory, read_manifest
-from rubric.schema import Inventory
+from rubric.schema import Inventory, Step
 from rubric.shapes import complete, policy_file
 from rubric.strict import Unreadable, load_json
+
+ROWS_CAP = 4 * 1024 * 1024
+"""most of a rows file that is looked at, in bytes"""
 
 
 @dataclass(frozen=True)
@@ -62,4 +67,14 @@ def _read(host: CodeHost, sha: str) -> Target:
         manifest, inventory = complete(manifest, inventory, policies)
     except Unreadable as error:
         raise PortError("config_unreadable", f"target {host.name} at {sha[:12]}: {error}") from None
-    return Target(name=host.name, sha=sha, manifest=manifest, inventory=inventory)
+    return Target(
+        name=host.name, sha=sha, manifest=manifest, inventory=inventory.model_copy(update={"spoken_of": _spoken_of(host, sha, manifest, inventory)})
+    )
+
+
+def _spoken_of(host: CodeHost, sha: str, manifest: Manifest, inventory: Inventory) -> frozenset[str]:
+    """Names of fields in the rows of the extraction suites: what the team's own exam knows, whether the config has it or not."""
+    paths = list(host.paths(sha))
+    rows = [rows_path(manifest, step, suite, paths) for step, suite in manifest.suites({Step.extraction})]
+    texts = [(host.read(sha, path) or b"")[:ROWS_CAP].decode("utf-8", errors="replace") for path in rows if path]
+    return frozenset(name for text in texts for name in field_names(text, inventory))

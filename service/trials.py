@@ -3,7 +3,7 @@
 import shutil
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,20 +51,23 @@ class Trials:
 
     def before(self, target: Target, tickets: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
         """Plans of some cases by the base as it stands."""
-        return dict(self._run(target, "", None, tickets).after)
+        return dict(self._run(target, "", (), tickets).after)
 
-    def of(self, target: Target, hint: Hint, key: str, tickets: Mapping[str, dict[str, Any]]) -> Trial:
-        """Plans of some cases by the base with a hint's change. `key` names the change: equal keys are tried once."""
-        return self._run(target, key, hint, tickets)
+    def of(self, target: Target, hints: Sequence[Hint], key: str, tickets: Mapping[str, dict[str, Any]]) -> Trial:
+        """Plans of some cases by the base with the changes of one hint, or of several. `key` names them: equal keys are tried once.
 
-    def _run(self, target: Target, key: str, hint: Hint | None, tickets: Mapping[str, dict[str, Any]]) -> Trial:
+        One change that the agent cannot make ends the trial; of several, those that it cannot make are left out.
+        """
+        return self._run(target, key, hints, tickets)
+
+    def _run(self, target: Target, key: str, hints: Sequence[Hint], tickets: Mapping[str, dict[str, Any]]) -> Trial:
         with self._lock:
             refused = self._refused.get((target.sha, key))
             known = {case_id: plan for case_id in tickets if (plan := self._plans.get((target.sha, key, case_id))) is not None}
         if refused:
             return Trial(*refused, {})
         missing = {case_id: ticket for case_id, ticket in tickets.items() if case_id not in known}
-        status, reason, plans = self._replayed(target, hint, missing) if missing else ("done", "", {})
+        status, reason, plans = self._replayed(target, hints, missing) if missing else ("done", "", {})
         with self._lock:
             if status in ("gave_up", "refused"):  # a crash is no answer
                 self._refused[target.sha, key] = (status, reason)
@@ -81,7 +84,7 @@ class Trials:
         return Trial("done", "", {case_id: found.get(case_id) for case_id in tickets})
 
     def _replayed(
-        self, target: Target, hint: Hint | None, tickets: Mapping[str, dict[str, Any]]
+        self, target: Target, hints: Sequence[Hint], tickets: Mapping[str, dict[str, Any]]
     ) -> tuple[str, str, dict[str, dict[str, Any] | None]]:
         if target.manifest.replay is None:
             raise PortError("no_replay", "the manifest names no replay")
@@ -89,9 +92,9 @@ class Trials:
             tree = folder / "tree"
             with self._base(target) as base:
                 shutil.copytree(base, tree)
-            if hint is not None:
+            for hint in hints:
                 run = self._ports.agent.run(TreeJob(job_id="trial", hint=hint, manifest=target.manifest), tree)
-                if run.status != "done":
+                if run.status != "done" and len(hints) == 1:
                     return run.status, run.reason, {}
             answers = self._ports.evals.replay(target.manifest.replay, tree, tickets)
             return "done", "", {answer.case_id: answer.plan for answer in answers}

@@ -1,85 +1,111 @@
 """Extraction: a value that the ticket states, that the pipeline asks for or searches with, and that no field reads."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 
 from rubric.drafting import Brief
-from rubric.inventory import keyed, words_of
+from rubric.inventory import keyed
 from rubric.proposals.offer import Offer, signals
 from rubric.proposals.plan import taken_branch
 from rubric.reading import customer_text, mentions, says, words
 from rubric.recipes import AddExtractionField, AlterExtractionField
 from rubric.schema import Case, Entry, Expectation, Inventory, Step
+from rubric.symptoms import tells
 
 _TOKEN = re.compile(r"(?<![\w@.-])(?:[A-Z]{1,5}[-/ ]?)?[0-9][0-9-/]{2,14}(?![\w@])|(?<![\w@.-])[A-Z]{2,5}-[A-Z0-9]{2,12}(?![\w@])")
 _NAME = re.compile(r"\b([a-z][a-z0-9_]*)\.([a-z][a-z0-9_]*)\b")
 
 
 def offers(brief: Brief) -> Iterator[Offer]:
-    """Candidates for `add_extraction_field`: fields that the target's own config speaks of and does not have."""
+    """Candidates for `add_extraction_field` (fields that the target speaks of and does not have) and `alter_extraction_field`."""
     yield from forms(brief)
+    yield from _named_in_rows(brief)
     groups = _groups(brief.inventory)
-    comment, case = brief.case.comment, brief.case
-    taken = taken_branch(brief)
     for group, field, where in _dangling(brief.inventory, groups):
-        for token in _unread(case):
-            condition = str(taken.view.get("condition", "")) if taken else ""
-            prefix = (re.match(r"[A-Z]{2,}", token) or [""])[0]
-            near = mentions(_before(customer_text(case), token), field)
-            said = signals(
-                asked_again=0.25 * bool(says("asking_again", comment)), field_mentioned=0.3 * (mentions(comment, field) >= 0.99),
-                value_in_comment=0.3 * (token in comment or bool(prefix and prefix.lower() in words(comment))),
-                branch_misses_it=0.5 * (f"{group}.{field}" in condition), named_in_ticket=0.25 * (near >= 0.5),
-                weight_waits=0.2 * (where == "fetch" and not case.plan.fetch),
-            )  # fmt: skip
-            pattern = _pattern(brief, token, groups[group])
-            yield Offer(
-                step=Step.extraction,
-                target=f"extraction:{group}.{field}",
-                change=AddExtractionField(group=group, field=field, label=field.replace("_", " "), pattern=pattern, example=token),
-                summary=f"Read {group}.{field}, which the config uses and no field fills.",
-                signals=said,
-                quotes=[("ticket", token)],
-                must=[Expectation(part="extraction", contains=f"{group}.{field}")],
-                instead=f"reads {group}.{field} from the ticket",
-            )
+        for token in _unread(brief.case):
+            yield _token_offer(brief, groups, group, field, where, token)
+
+
+def _named_in_rows(brief: Brief) -> Iterator[Offer]:
+    """Fields that eval rows of the target know and its config does not read; replay tells whether this ticket has a value for one."""
+    groups, comment = _groups(brief.inventory), brief.case.comment
+    have = {tuple(entry.words) for entries in groups.values() for entry in entries}
+    for name in sorted(brief.inventory.spoken_of):
+        group, _, field = name.partition(".")
+        if group not in groups or (group, field) in have:
+            continue
+        names = mentions(comment, field)
+        yield Offer(
+            step=Step.extraction,
+            target=f"extraction:{group}.{field}",
+            change=AddExtractionField(group=group, field=field, label=field.replace("_", " "), example=field.replace("_", " ")),
+            summary=f"Read {group}.{field}, which the target's eval rows speak of and no field fills.",
+            signals=signals(
+                spoken_of=0.15, field_mentioned=0.3 * (names >= 0.99) + 0.15 * (0.5 <= names < 0.99), not_read=0.1 * tells(comment, "value")
+            ),
+            must=[Expectation(part="extraction", contains=f"{group}.{field}")],
+            instead=f"reads {group}.{field} from the ticket",
+            together="fields that rows speak of",
+        )
+
+
+def _token_offer(brief: Brief, groups: dict[str, list[Entry]], group: str, field: str, where: str, token: str) -> Offer:
+    comment, case, taken = brief.case.comment, brief.case, taken_branch(brief)
+    condition = str(taken.view.get("condition", "")) if taken else ""
+    prefix = (re.match(r"[A-Z]{2,}", token) or [""])[0]
+    near = mentions(_before(customer_text(case), token), field)
+    said = signals(
+        asked_again=0.25 * bool(says("asking_again", comment)), field_mentioned=0.3 * (mentions(comment, field) >= 0.99),
+        value_in_comment=0.3 * (token in comment or bool(prefix and prefix.lower() in words(comment))),
+        branch_misses_it=0.5 * (f"{group}.{field}" in condition), named_in_ticket=0.25 * (near >= 0.5),
+        weight_waits=0.2 * (where == "fetch" and not case.plan.fetch),
+    )  # fmt: skip
+    pattern = _pattern(brief, token, groups[group])
+    return Offer(
+        step=Step.extraction,
+        target=f"extraction:{group}.{field}",
+        change=AddExtractionField(group=group, field=field, label=field.replace("_", " "), pattern=pattern, example=token),
+        summary=f"Read {group}.{field}, which the config uses and no field fills.",
+        signals=said,
+        quotes=[("ticket", token)],
+        must=[Expectation(part="extraction", contains=f"{group}.{field}")],
+        instead=f"reads {group}.{field} from the ticket",
+    )
 
 
 def forms(brief: Brief) -> Iterator[Offer]:
     """Candidates for `alter_extraction_field`: a form that other fields handle and this one does not; replay tells which one matters."""
-    fields = [entry for entry in brief.inventory.of(Step.extraction) if isinstance(entry.value, dict) and len(words_of(entry)) == 2]
-    known = Counter(one for entry in fields for one in (entry.view.get("handles") or []) if isinstance(one, str))
+    fields = [entry for entry in brief.inventory.of(Step.extraction) if isinstance(entry.value, dict) and len(entry.words) == 2]
+    known = sorted({form for entry in fields for form in _handled(entry)})
+    kin = _kinds(fields)
     comment, case = brief.case.comment, brief.case
-    kinds = {
-        key: {form for entry in fields if key in entry.value for form in (entry.view.get("handles") or [])} for key in ("form", "type", "pattern")
-    }
+    unread = 0.1 * tells(comment, "value")
     for entry in fields:
-        group, field = words_of(entry)
-        value = case.plan.extraction.get(group, {}).get(field)
-        told = mentions(comment, field)
-        quoted_value = value is not None and str(value) in comment
-        if entry.stability == "frozen" or (told < 0.5 and not quoted_value and value is not None and not says("asking_again", comment)):
+        if entry.stability == "frozen":
             continue
-        for form in sorted(known):
-            if form in (entry.view.get("handles") or []):
+        group, field = entry.words
+        value = case.plan.extraction.get(group, {}).get(field)
+        names = max(mentions(comment, field), mentions(comment, str(entry.view.get("label", ""))))
+        for form in known:
+            if form in _handled(entry):
                 continue
-            kin = any(form in kinds.get(key, ()) for key in entry.value)
-            asked = bool(says("asking_again", comment))
             yield Offer(
                 step=Step.extraction,
                 target=entry.id,
                 change=AlterExtractionField(group=group, field=field, handles=form),
                 summary=f"Let {group}.{field} cope with the form '{form}' as other fields do.",
                 signals=signals(
-                    field_mentioned=0.3 * (told >= 0.99) + 0.15 * (0.5 <= told < 0.99),
-                    value_in_comment=0.25 * quoted_value,
-                    empty=0.1 * (value is None),
-                    asked_again=0.1 * asked,
-                    kin=0.1 * kin,
+                    field_mentioned=0.3 * (names >= 0.99) + 0.15 * (0.5 <= names < 0.99), value_in_comment=0.25 * (value is not None and str(value) in comment),
+                    empty=0.05 * (value is None), not_read=unread, kin=0.05 * any(form in kin.get(key, ()) for key in entry.value),
                 ),
                 instead=f"reads {group}.{field} in the form '{form}'",
+                together=f"form {form}",
             )  # fmt: skip
+
+
+def _handled(entry: Entry) -> list[str]:
+    found = entry.view.get("handles")
+    return [form for form in found if isinstance(form, str)] if isinstance(found, list) else []
 
 
 def _kinds(fields: list[Entry]) -> dict[str, set[str]]:
@@ -87,21 +113,21 @@ def _kinds(fields: list[Entry]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for entry in fields:
         for key in entry.value:
-            found.setdefault(key, set()).update(form for form in (entry.view.get("handles") or []) if isinstance(form, str))
+            found.setdefault(key, set()).update(_handled(entry))
     return found
 
 
 def _groups(inventory: Inventory) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
     for entry in inventory.of(Step.extraction):
-        if len(words_of(entry)) == 2:
-            found.setdefault(words_of(entry)[0], []).append(entry)
+        if len(entry.words) == 2:
+            found.setdefault(entry.words[0], []).append(entry)
     return found
 
 
 def _dangling(inventory: Inventory, groups: dict[str, list[Entry]]) -> list[tuple[str, str, str]]:
     """(group, field, who speaks of it) that plans or weights name and extraction lacks."""
-    have = {tuple(words_of(entry)) for entries in groups.values() for entry in entries}
+    have = {tuple(entry.words) for entries in groups.values() for entry in entries}
     fields = {field for _, field in have}
     found: dict[tuple[str, str], str] = {}
     for entry in inventory.of(Step.plan):
@@ -109,7 +135,7 @@ def _dangling(inventory: Inventory, groups: dict[str, list[Entry]]) -> list[tupl
             if group in groups and (group, field) not in have:
                 found.setdefault((group, field), "plan")
     for entry in keyed(inventory.of(Step.fetch)):
-        field = words_of(entry)[-1]
+        field = entry.words[-1]
         if field not in fields:
             group = max(sorted(groups), key=lambda name: _kinship(field, groups[name]), default=None)
             if group:
@@ -119,7 +145,7 @@ def _dangling(inventory: Inventory, groups: dict[str, list[Entry]]) -> list[tupl
 
 def _kinship(field: str, entries: list[Entry]) -> int:
     own = set(field.split("_"))
-    return max(len(own & set(words_of(entry)[1].split("_"))) for entry in entries)
+    return max(len(own & set(entry.words[1].split("_"))) for entry in entries)
 
 
 def _unread(case: Case) -> list[str]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rubric.drafting import Brief, Neighbour
-from rubric.inventory import find, words_of
+from rubric.inventory import find
 from rubric.proposals.offer import Offer, Signal, signals
 from rubric.proposals.plan import branches_of
 from rubric.reading import (
@@ -14,29 +14,34 @@ from rubric.reading import (
     exact,
     fold,
     holds_phrase,
-    mentions,
     ngrams,
     quoted,
     says,
+    share_said,
     template_of,
     tokens_of,
     words,
 )
 from rubric.recipes import PromoteOtherIntent, RefineIntentBoundary
-from rubric.schema import Case, Entry, Expectation, Step
+from rubric.schema import Case, Entry, Expectation, Inventory, Step
+from rubric.symptoms import tells
 
 OTHER = "other"
 MOST_CUES = 4
+NEAR = 3
+"""leaves that come next by their cues, which may be the right one"""
+HEAVY = 2
+"""times the heaviest cue of a leaf that a new one may weigh"""
 _TOOL = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
 
 
 def offers(brief: Brief) -> Iterator[Offer]:
     """Candidates for `refine_intent_boundary` and `promote_other_intent`."""
     here = _leaf(brief, brief.case.plan.leaf)
-    if here is None or len(words_of(here)) != 2:
+    if here is None or len(here.words) != 2:
         return
     yield from _boundary(brief, here)
-    if words_of(here)[-1] == OTHER:
+    if here.words[-1] == OTHER:
         yield from _promotion(brief, here)
 
 
@@ -58,78 +63,111 @@ def matched(entry: Entry, text: str) -> dict[str, int]:
 
 
 def _boundary(brief: Brief, here: Entry) -> Iterator[Offer]:
-    comment, text = brief.case.comment, customer_text(brief.case)
+    """Cues that speak for the wrong leaf moved to a likelier one, and words of the ticket given to a leaf that the comment names."""
+    text, comment = customer_text(brief.case), brief.case.comment
     corrected = brief.case.rejection.corrected_reply if brief.case.rejection else None
     right_template = template_of(corrected, brief.inventory) if corrected else None
     scores = {one.id: sum(matched(one, text).values()) for one in brief.inventory.of(Step.intent)}
-    for there in brief.inventory.of(Step.intent):
-        if there.id == here.id or len(words_of(there)) != 2 or words_of(there)[-1] == OTHER:
-            continue
-        named = _named(comment, there, here)
+    named = _named(brief.inventory, comment, here)
+    leaves = [one for one in brief.inventory.of(Step.intent) if one.id != here.id and len(one.words) == 2 and one.words[-1] != OTHER]
+    nearest = sorted(leaves, key=lambda one: (-scores[one.id], one.id))[:NEAR]
+    around = _Around(brief, here)
+    for there in leaves:
         answers = right_template is not None and _answers(brief, there, right_template[0]) and not _answers(brief, here, right_template[0])
-        if named < 0.5 and not answers:
-            continue
-        cue = _cue(brief, here, there)
-        if cue is None:
+        rank = nearest.index(there) if there in nearest and scores[there.id] > 0 else NEAR
+        if rank == NEAR and named.get(there.id, 0.0) < 0.5 and not answers:
             continue
         said = signals(
-            leaf_named=0.4 * named,
-            right_reply=0.5 * answers,
-            belongs=0.2 * bool(says("belongs_to", comment)),
-            cue=cue[1],
-            sibling=0.05 * _akin(here, there),
-        )
-        yield _refine(here, there, cue[0], text, scores, said)
+            leaf_named=0.4 * named.get(there.id, 0.0), right_reply=0.5 * answers, belongs=0.15 * tells(comment, "topic"),
+            other_action=0.05 * tells(comment, "action", "not_action"), near=0.12 * (rank == 0) + 0.06 * (rank == 1),
+            sibling=0.04 * (here.words[0] == there.words[0]),
+        )  # fmt: skip
+        for cue, reasons in around.cues(there):
+            offer = _refine(here, there, cue, text, scores, [*said, *reasons])
+            if offer is not None:
+                yield offer
 
 
-def _named(comment: str, there: Entry, here: Entry) -> float:
-    """How clearly a comment names a leaf, by its slug, cues or description; words that the other leaf shares do not count."""
-    slug = mentions(comment, " ".join(word for word in tokens_of(words_of(there)[-1]) if word not in tokens_of(words_of(here)[-1])))
-    cues = max((mentions(comment, cue) for cue in _cues(there) if cue not in _cues(here)), default=0.0)
-    about = set(content(str(there.view.get("about", "")))) - set(content(str(here.view.get("about", ""))))
-    told = len(about & set(content(comment))) / 3
-    return min(1.0, max(slug, 0.9 * cues if cues >= 0.99 else 0.0, 0.0) + min(0.3, 0.3 * told))
+def _named(inventory: Inventory, comment: str, here: Entry) -> dict[str, float]:
+    """id of a leaf → how clearly a comment names it by slug or description. Words that few leaves have count most, those of the wrong leaf not."""
+    rare = rarity(inventory)
+    own = {*tokens_of(here.words[-1]), *content(str(here.view.get("about", "")))}
+    found = {}
+    for leaf in inventory.of(Step.intent):
+        names = (tokens_of(leaf.words[-1]), content(str(leaf.view.get("about", ""))))
+        shares = [share_said(comment, {word: rare.get(word, 1.0) for word in name if word not in own}) for name in names]
+        if max(shares) > 0:
+            found[leaf.id] = max(shares)
+    return found
+
+
+def rarity(inventory: Inventory) -> dict[str, float]:
+    """word of a leaf's slug or description → 1 over the number of leaves that have it."""
+    count: Counter[str] = Counter()
+    for leaf in inventory.of(Step.intent):
+        count.update({*tokens_of(leaf.words[-1]), *content(str(leaf.view.get("about", "")))})
+    return {word: 1 / times for word, times in count.items()}
 
 
 def _answers(brief: Brief, leaf: Entry, template: str) -> bool:
-    return any(str(branch.view.get("template", "")) == template for branch in branches_of(brief, "/".join(words_of(leaf))))
+    return any(str(branch.view.get("template", "")) == template for branch in branches_of(brief, "/".join(leaf.words)))
 
 
-def _akin(here: Entry, there: Entry) -> bool:
-    return words_of(here)[0] == words_of(there)[0]
+class _Around:
+    """What speaks for one of the ticket's words as the cue that has to move: who else was rejected or accepted on the same leaf with it."""
+
+    def __init__(self, brief: Brief, here: Entry):
+        path = "/".join(here.words)
+        self._text, self._comment = customer_text(brief.case), brief.case.comment
+        self._kept = [customer_text(one.case) for one in brief.accepted if one.case.plan.leaf == path]
+        self._like = [customer_text(one.case) for one in brief.rejected if one.case.plan.leaf == path]
+        self._phrases = {fold(phrase).strip() for phrase in quoted(self._comment) if exact(self._text, phrase)}
+        self._wrong = matched(here, self._text)
+        self._names = {*tokens_of(path), *content(str(here.view.get("about", "")))}
+        self._new: list[tuple[float, str]] | None = None
+
+    def cues(self, there: Entry) -> Iterator[tuple[str, list[Signal]]]:
+        """Cues of the wrong leaf that the ticket holds, then the best of the ticket's other words, each with its signals."""
+        for cue in self._wrong:
+            yield cue, self._reasons(cue, moved=True)
+        own = _cues(there)
+        for _, run in [one for one in self._fresh() if one[1] not in own][:1]:
+            yield run, self._reasons(run, moved=False)
+
+    def _reasons(self, cue: str, *, moved: bool) -> list[Signal]:
+        like = sum(holds_phrase(text, cue) for text in self._like)
+        kept = sum(holds_phrase(text, cue) for text in self._kept)
+        foreign = not set(cue.split()) & self._names
+        return signals(
+            cue_quoted=0.15 * (cue in self._phrases), shared=0.05 * min(like, 4), alone=0.05 * foreign * moved, long=0.02 * (" " in cue),
+            accepted_too=-0.15 * min(kept, 2), cue_moves=0.08 * moved,
+        )  # fmt: skip
+
+    def _fresh(self) -> list[tuple[float, str]]:
+        """Words that shall speak for another leaf from now on: quoted, said in the comment, or shared by like rejections; best first."""
+        if self._new is None:
+            self._new = []
+            for run in sorted({*ngrams(self._text), *self._phrases}):
+                if any(holds_phrase(one, run) for one in self._kept) or set(run.split()) <= self._names or not 2 <= len(run) <= 80:
+                    continue
+                shared, told = sum(holds_phrase(one, run) for one in self._like), holds_phrase(self._comment, run)
+                if run not in self._wrong and (shared or told or run in self._phrases):
+                    size = {1: 0.0, 2: 0.12}.get(len(run.split()), 0.08)
+                    self._new.append((0.6 * (run in self._phrases) + 0.25 * min(shared, 2) + 0.35 * told + size, run))
+            self._new.sort(key=lambda one: (-one[0], len(one[1]), one[1]))
+        return self._new
 
 
-def _cue(brief: Brief, here: Entry, there: Entry) -> tuple[str, float] | None:
-    """The words of the ticket that shall speak for the right leaf: quoted, said in the comment, or shared by like rejections."""
-    text, comment = customer_text(brief.case), brief.case.comment
-    kept = [customer_text(one.case) for one in brief.accepted if one.case.plan.leaf == "/".join(words_of(here))]
-    like = [customer_text(one.case) for one in brief.rejected if one.case.plan.leaf == brief.case.plan.leaf]
-    phrases = {fold(phrase).strip() for phrase in quoted(comment) if exact(text, phrase)}
-    wrong = matched(here, text)
-    names = {*tokens_of("/".join(words_of(here)))}  # the wrong leaf's own name is said to deny it
-    ranked: list[tuple[float, str]] = []
-    for run in sorted({*ngrams(text), *wrong, *phrases}):
-        if any(holds_phrase(one, run) for one in kept) or run in _cues(there) or set(run.split()) <= names or not 2 <= len(run) <= 80:
-            continue
-        shared = sum(holds_phrase(one, run) for one in like)
-        told = holds_phrase(comment, run)
-        if shared or told or run in wrong or run in phrases:
-            size = {1: 0.0, 2: 0.12}.get(len(run.split()), 0.08)
-            ranked.append((0.6 * (run in phrases) + 0.25 * min(shared, 2) + 0.35 * told + 0.25 * (run in wrong) + size, run))
-    if not ranked:
-        return None
-    worth, run = max(ranked, key=lambda one: (one[0], -len(one[1]), one[1]))
-    return run, round(min(0.25, 0.25 * worth), 3)
-
-
-def _refine(here: Entry, there: Entry, cue: str, text: str, scores: dict[str, int], said: list[Signal]) -> Offer:
+def _refine(here: Entry, there: Entry, cue: str, text: str, scores: dict[str, int], said: list[Signal]) -> Offer | None:
     drop = [cue] if cue in _cues(here) else []
-    left = sum(weight for name, weight in matched(here, text).items() if name not in drop)
+    left = scores[here.id] - sum(weight for name, weight in matched(here, text).items() if name in drop)
     rivals = [score for name, score in scores.items() if name not in (here.id, there.id)]
     need = max([left, *rivals]) - scores[there.id] + 1
     usual = max(_cues(there).values(), default=1)
     weight = max(need, _cues(here).get(cue, 0), min(usual, need + 1), 1)
-    (from_parent, from_leaf), (to_parent, to_leaf) = words_of(here), words_of(there)
+    if weight > HEAVY * max(usual, 1):
+        return None  # no word should outweigh everything else that a leaf has
+    (from_parent, from_leaf), (to_parent, to_leaf) = here.words, there.words
     return Offer(
         step=Step.intent,
         target=here.id,
@@ -159,12 +197,12 @@ def _promotion(brief: Brief, here: Entry) -> Iterator[Offer]:
         return
     reply = _common_reply(brief, covered)
     slug = _slug(brief, covered, cues)
-    if reply is None or slug is None or find(brief.inventory, Step.intent, (words_of(here)[0], slug)) is not None:
+    if reply is None or slug is None or find(brief.inventory, Step.intent, (here.words[0], slug)) is not None:
         return
     tools = _tools(covered)
     others = (max(_cues(one).values(), default=1) for one in brief.inventory.of(Step.intent))
     weight = min(100, max(_cues(here).values(), default=1) + max(others, default=1))
-    parent = words_of(here)[0]
+    parent = here.words[0]
     found = (exact(customer_text(brief.case), cue) for cue in cues)
     yield Offer(
         step=Step.intent,

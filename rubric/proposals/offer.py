@@ -27,6 +27,8 @@ class Offer(Value):
     must_not: list[Expectation] = []
     instead: str = ""
     """what the plan does after the change, in our words"""
+    together: str = ""
+    """name of candidates that can be tried in one go, because they change different places; "" for one to be tried alone"""
 
     @property
     def score(self) -> float:

@@ -5,19 +5,19 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rubric.drafting import Brief
-from rubric.inventory import branches, find, template, words_of
+from rubric.inventory import branches, find, template, under
 from rubric.proposals.offer import Offer, signals
 from rubric.reading import content, mentions, rendered_from, says, template_of, tokens_of, words
 from rubric.recipes import AddPlanBranch
 from rubric.schema import Entry, Expectation, Step
+from rubric.symptoms import tells
 
 _TOOL = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
 
 
 def branches_of(brief: Brief, leaf: str) -> list[Entry]:
     """A leaf's branches in order."""
-    path = tuple(leaf.split("/"))
-    return [entry for entry in brief.inventory.of(Step.plan) if words_of(entry)[:-1] == path and "condition" in entry.view]
+    return [entry for entry in under(brief.inventory, Step.plan, leaf.split("/")) if "condition" in entry.view]
 
 
 def taken_branch(brief: Brief) -> Entry | None:
@@ -47,16 +47,14 @@ def _as_elsewhere(brief: Brief, leaf: str, own: list[Entry]) -> Iterator[Offer]:
     donors: dict[str, list[Entry]] = {}
     for entry in brief.inventory.of(Step.plan):
         condition = entry.view.get("condition")
-        if isinstance(condition, str) and condition not in here and len(words_of(entry)) == len(leaf.split("/")) + 1:
+        if isinstance(condition, str) and condition not in here and len(entry.words) == len(leaf.split("/")) + 1:
             donors.setdefault(condition, []).append(entry)
     comment = brief.case.comment
     for condition, entries in sorted(donors.items()):
-        names = {words_of(entry)[-1] for entry in entries}
+        names = {entry.words[-1] for entry in entries}
         named = max(mentions(comment, name) for name in names)
         told = max(named, mentions(comment, condition.split(":")[-1]))
-        if told < 0.5 or len(entries) < 2:
-            continue
-        model = Counter((words_of(one)[-1], str(one.view.get("template")), tuple(_tools(one))) for one in entries).most_common(1)[0]
+        model = Counter((one.words[-1], str(one.view.get("template")), tuple(_tools(one))) for one in entries).most_common(1)[0]
         (branch, reply_template, tools), times = model
         holder = template(brief.inventory, reply_template)
         text = str(holder.view.get("text", holder.value)) if holder else ""
@@ -68,12 +66,14 @@ def _as_elsewhere(brief: Brief, leaf: str, own: list[Entry]) -> Iterator[Offer]:
             ),
             summary=f"Treat '{branch}' in {leaf} as {times} other leaves do.",
             signals=signals(
-                condition_mentioned=0.45 * (told >= 0.99) + 0.2 * (told < 0.99), others_do_it=min(0.25, 0.08 * times),
-                must=0.2 * bool(says("must_branch", comment)), same_destination=0.2 * (_said_of(text, comment) > 0),
+                condition_mentioned=0.45 * (told >= 0.99) + 0.2 * (0.5 <= told < 0.99), others_do_it=min(0.2, 0.05 * times),
+                must=0.15 * bool(says("must_branch", comment)), case_is_missing=0.15 * tells(comment, "condition", "action"),
+                same_destination=0.08 * min(3, _said_of(text, comment)),
             ),
             must=[Expectation.model_validate({"part": "tool", "is": tool}) for tool in tools] or [Expectation(part="reply", contains=_fixed(text))],
             must_not=[],
             instead=f"takes the branch {branch}",
+            together=f"branches of {leaf}",
         )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def _as_told(brief: Brief, leaf: str, own: list[Entry]) -> Iterator[Offer]:
         step=Step.plan,
         target=_leaf_id(brief, leaf),
         change=AddPlanBranch(
-            leaf=leaf, branch=word, condition=f"{family} {word}", template=name, reply=text, tools=tools, before=words_of(taken)[-1]
+            leaf=leaf, branch=word, condition=f"{family} {word}", template=name, reply=text, tools=tools, before=taken.words[-1]
         ),
         summary=f"Treat '{word}' in {leaf} by a branch of its own, with the reviewer's reply.",
         signals=signals(
@@ -140,10 +140,10 @@ def _body(brief: Brief, corrected: str) -> str:
 
 def _before(own: list[Entry], donors: list[Entry], brief: Brief) -> str | None:
     """The branch in front of which the donors have it, as far as this leaf has that one; else the last."""
-    names = [words_of(branch)[-1] for branch in own]
+    names = [branch.words[-1] for branch in own]
     for donor in donors:
-        row = [words_of(one)[-1] for one in branches_of(brief, "/".join(words_of(donor)[:-1]))]
-        place = row.index(words_of(donor)[-1])
+        row = [one.words[-1] for one in branches_of(brief, "/".join(donor.words[:-1]))]
+        place = row.index(donor.words[-1])
         follower = next((name for name in row[place + 1 :] if name in names), None)
         if follower:
             return follower

@@ -1,17 +1,20 @@
 """Plan: a branch that is unlike its sisters. What the same branch is everywhere else, this one may have been meant to be."""
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from rubric.drafting import Brief
-from rubric.inventory import words_of
 from rubric.proposals.offer import Offer, Signal, signals
 from rubric.proposals.plan import branches_of, taken_branch
 from rubric.reading import content, mentions, tokens_of
 from rubric.recipes import AlterPlanBranch
 from rubric.schema import Entry, Step
+from rubric.symptoms import tells
 
+_DONE = re.compile(r"\b(?:i|we)(?:'ve| have| was| were)\b|\bhas been\b|\bhave been\b|\bis now\b|\bhabe\b|\bhaben wir\b|\bwurden?\b", re.IGNORECASE)
 RARE = 0.1
 """a setting that fewer branches have is worth a question"""
 
@@ -27,11 +30,12 @@ def offers(brief: Brief) -> Iterator[Offer]:
         yield from _condition(brief, leaf, branch, everywhere, here)
         if here:
             yield from _settings(brief, leaf, branch, everywhere)
+            yield from _tool_settings(brief, leaf, branch, everywhere)
             yield from _tools(brief, leaf, branch, everywhere)
 
 
 def _offer(leaf: str, branch: Entry, change: dict[str, Any], summary: str, said: list[Signal], instead: str) -> Offer:
-    name = words_of(branch)[-1]
+    name = branch.words[-1]
     return Offer(
         step=Step.plan, target=branch.id, change=AlterPlanBranch.model_validate({"leaf": leaf, "branch": name, **change}), summary=summary,
         signals=said, instead=instead,
@@ -40,8 +44,8 @@ def _offer(leaf: str, branch: Entry, change: dict[str, Any], summary: str, said:
 
 def _condition(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry], here: bool) -> Iterator[Offer]:
     """The condition that branches of this name have elsewhere, where this one's is its own."""
-    name, now = words_of(branch)[-1], str(branch.view["condition"])
-    others = [str(one.view["condition"]) for one in everywhere if words_of(one)[-1] == name and one.id != branch.id]
+    name, now = branch.words[-1], str(branch.view["condition"])
+    others = [str(one.view["condition"]) for one in everywhere if one.words[-1] == name and one.id != branch.id]
     counted = Counter(others)
     if len(others) < 2 or counted[now] > max(1, RARE * len(others)):
         return
@@ -51,7 +55,7 @@ def _condition(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry], 
     # a record kind in the condition ("no account record") has to stay this leaf's own kind
     options = [one for one, _ in counted.most_common(8) if set(tokens_of(now)) & set(tokens_of(one))] or [usual]
     best = max(options, key=lambda one: (_kin(now, one), counted[one]))
-    said = signals(odd_condition=0.45, taken=0.25 * here, mentioned=0.2 * (mentions(brief.case.comment, name) > 0))
+    said = signals(odd_condition=0.35, taken=0.25 * here, mentioned=0.2 * (mentions(brief.case.comment, name) > 0))
     summary = f"Give '{name}' in {leaf} the condition that it has in {times} other leaves."
     yield _offer(leaf, branch, {"condition": best}, summary, said, f"'{name}' applies when it does elsewhere")
 
@@ -69,9 +73,31 @@ def _settings(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry]) -
         if common[key] <= max(2, RARE * len(everywhere)) and value not in (branch.view.get("tools"), branch.view.get("template")):
             told = len(set(content(str(value))) & set(content(brief.case.comment)))
             yield _offer(
-                leaf, branch, {"drop": [key]}, f"Take the setting '{key}' from '{words_of(branch)[-1]}' in {leaf}; hardly another branch has it.",
+                leaf, branch, {"drop": [key]}, f"Take the setting '{key}' from '{branch.words[-1]}' in {leaf}; hardly another branch has it.",
                 signals(rare_setting=0.45, mentioned=0.15 * min(2, told)), f"without '{key}'",
             )  # fmt: skip
+
+
+def _tool_settings(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry]) -> Iterator[Offer]:
+    """Settings of a tool call that hardly any other call has."""
+    calls = [tool for one in everywhere for tool in (one.view.get("tools") or []) if isinstance(tool, dict)]
+    common = Counter(key for tool in calls for key in tool)
+    tools = branch.view.get("tools")
+    for place, tool in enumerate(tools if isinstance(tools, list) else []):
+        for key in tool if isinstance(tool, dict) else ():
+            if common[key] <= max(2, RARE * len(calls)) and isinstance(tools, list):
+                plain = {name: value for name, value in tool.items() if name != key}
+                told = len(set(content(json.dumps(tool[key]))) & set(content(brief.case.comment)))
+                yield _offer(
+                    leaf, branch, {"tools": [*tools[:place], plain, *tools[place + 1 :]]},
+                    f"Call {_name(tool)} in {leaf} without the setting '{key}'; hardly another call has it.",
+                    signals(rare_setting=0.45, mentioned=0.15 * min(2, told)), f"calls {_name(tool)} as others are called",
+                )  # fmt: skip
+
+
+def claims(reply: str) -> bool:
+    """Whether a reply says that something has been done."""
+    return bool(_DONE.search(reply))
 
 
 def _name(tool: Any) -> str:
@@ -88,7 +114,7 @@ def _tools(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry]) -> I
         alone = len(tools) > 1
         yield _offer(
             leaf, branch, {"tools": [*tools[:place], *tools[place + 1 :]]}, f"Do not call {_name(tool)} in {leaf}.",
-            signals(extra_tool=0.2 + 0.1 * alone, mentioned=0.3 * told), f"does not call {_name(tool)}",
+            signals(extra_tool=0.1 + 0.1 * alone, mentioned=0.3 * told, too_much=0.1 * tells(comment, "not_action")), f"does not call {_name(tool)}",
         )  # fmt: skip
     usual = Counter(_name(tool) for one in everywhere for tool in (one.view.get("tools") or []))
     have = {_name(tool) for tool in tools}
@@ -100,7 +126,10 @@ def _tools(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry]) -> I
             new = _like(model, name)
             yield _offer(
                 leaf, branch, {"tools": [*tools, new]}, f"Call {name} in {leaf}.",
-                signals(no_tool=0.25 * (not tools), likely_tool=0.3 * share, mentioned=0.3 * told), f"calls {name}",
+                signals(
+                    no_tool=0.2 * (not tools), likely_tool=0.25 * share, mentioned=0.3 * told, not_done=0.15 * tells(comment, "action"),
+                    says_so=0.1 * (not tools and claims(brief.case.plan.reply)),
+                ), f"calls {name}",
             )  # fmt: skip
 
 

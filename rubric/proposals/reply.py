@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 from rubric.drafting import Brief
 from rubric.proposals.offer import Offer, signals
-from rubric.reading import content, exact, fold, quoted, replaced, says, template_of
+from rubric.reading import content, exact, fold, quoted, replaced, says, template_of, words
 from rubric.recipes import ChangeReplyTemplate
 from rubric.schema import Entry, Expectation, Step
+from rubric.symptoms import tells
 
 _CALLED = re.compile(
     r"(?:it'?s|it is|that'?s|this is|it should be|we (?:say|write|call it)|use|heißt(?: das)?|ist)\s+"
@@ -59,33 +60,48 @@ def _from_correction(brief: Brief, reply: str, corrected: str, told: int) -> Ite
 
 
 def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
-    """Each sentence of the template that may be one too many: said in the comment, seen twice, or alone in the target."""
+    """Each sentence of the template that may be one too many: quoted or said in the comment, seen twice, or at the end of a text that was rejected for its text."""
     made = template_of(brief.case.plan.reply, brief.inventory)
     holder = next((entry for entry in brief.inventory.of(Step.reply) if made and ".".join(entry.parts) == made[0]), None)
     if holder is None:
         return
-    text = _text(holder)
+    text, comment = _text(holder), brief.case.comment
     parts = [part for part in re.findall(r"[^.!?]+[.!?]+\s*|[^.!?]+$", text) if part.strip()]
-    said = set(content(brief.case.comment))
+    said = set(content(comment))
+    phrases = quoted(comment)
+    replaced_by = [phrase for phrase in phrases if not exact(brief.case.plan.reply, phrase)]
+    marked = [exact(text, phrase) for phrase in phrases if not replaced_by]
+    wording = max(tells(comment, "text"), 0.8 * tells(comment, "rule"), float(bool(told)))
     for place, part in enumerate(parts):
         old = (" " + part.strip()) if place and " " + part.strip() in text else part
         if len(parts) < 2 or text.count(old) < 1:
             continue
-        twice = sum(part.strip() == other.strip() for other in parts) > 1
-        shared = len(_holding(brief, part.strip())) - 1
-        words_said = len(set(content(part)) & said)
-        weights = {"said": 0.2 * min(2, words_said), "twice": 0.4 * twice, "last": 0.1 * (place == len(parts) - 1), "wording": 0.2 * bool(told)}
-        weights["digits"] = 0.15 * bool(re.search(r"[0-9]{2}", part)) + 0.1 * (0 < shared < 6)
-        change = Offer(
+        others = len(_holding(brief, part.strip())) - 1
+        words_said = {word for word in content(part) if word in said}
+        weights = {
+            "said": 0.12 * min(3, len(words_said)), "quoted": 0.45 * any(phrase and phrase in part for phrase in marked),
+            "named": 0.2 * (part.strip(" .") in comment), "twice": 0.4 * _twice(part, parts), "last": 0.2 * (place == len(parts) - 1), "wording": 0.25 * wording,
+            "last_said": 0.2 * (place == len(parts) - 1 and bool(says("last_sentence", comment))), "shared": -0.1 * min(2, others),
+            "odd": 0.1 * bool(re.search(r"[0-9]{2}|[A-Z]{2,}[0-9-]|>", part)), "slots": -0.15 * ("{" in part),
+        }  # fmt: skip
+        yield Offer(
             step=Step.reply,
             target=holder.id,
-            change=ChangeReplyTemplate(templates=[".".join(holder.parts)], old=old, new=""),
+            change=ChangeReplyTemplate(
+                templates=[".".join(entry.parts) for entry in _holding(brief, old)] or [".".join(holder.parts)], old=old, new=""
+            ),
             summary="Take one sentence out of a template.",
             signals=signals(**weights),
-            must_not=[Expectation(part="reply", contains=part.strip())] if not twice and "{" not in part else [],
+            must_not=[Expectation(part="reply", contains=part.strip())] if text.count(part.strip()) == 1 and "{" not in part else [],
             instead="the same reply without the sentence",
         )
-        yield change
+
+
+def _twice(part: str, parts: list[str]) -> bool:
+    """Whether a sentence stands there twice, or says the same words twice within itself."""
+    own = list(words(part))
+    half = next((size for size in range(2, len(own) // 2 + 1) if own[:size] == own[size : 2 * size]), 0)
+    return bool(half) or sum(part.strip() == other.strip() for other in parts) > 1
 
 
 def _instead(comment: str, corrected: str | None, reply: str, phrase: str, phrases: list[str]) -> tuple[str | None, str]:

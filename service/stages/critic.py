@@ -10,6 +10,7 @@ from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted, Neighbour, Precedent
 from rubric.lint import lint
 from rubric.schema import Hint, Outcome, Verdict
+from service import proving
 from service.db import Database
 from service.errors import IllegalMove, NotFound
 from service.lifecycle import DraftState, ReviewState
@@ -20,7 +21,7 @@ from service.trials import Trials
 
 MAX_ATTEMPTS = 5
 """A case that takes its worker down this often is set aside."""
-PRECEDENTS, NEIGHBOURS, IN_PLAY = 2000, 60, 300
+PRECEDENTS, NEIGHBOURS, IN_PLAY, COMPANIONS = 2000, 60, 300, 40
 SURE = 0.9
 """score that a hint starts with which the critic offered outright"""
 
@@ -73,7 +74,13 @@ class _Around:
     precedents: list[Precedent]
     open_hints: list[tuple[str, Hint]]
     originals: dict[str, dict[str, Any]]
-    """the case and its nearest controls as received, for replay only"""
+    """the case, like rejections and the nearest controls as received, for replay only"""
+
+    def lab(self, brief: Brief) -> proving.Around:
+        """What a candidate is tried on."""
+        rejected = {one.case_id: one.case for one in self.rejected if one.case_id in self.originals}
+        accepted = [one.case_id for one in self.accepted if one.case_id in self.originals]
+        return proving.Around(brief.case_id, {**rejected, brief.case_id: brief.case}, accepted, self.originals)
 
 
 def _read(db: Database, case_id: str, controls: int) -> tuple[cases.CaseRow, _Around] | None:
@@ -99,7 +106,7 @@ def _around(session: Session, row: cases.CaseRow, controls: int) -> _Around:
         for one in examples.usable(session, row.target, PRECEDENTS)
         if one.case_id != row.id
     ]
-    inputs = originals.bodies(session, [row.id, *(one.case_id for one in accepted[:controls])])
+    inputs = originals.bodies(session, [row.id, *(one.case_id for one in (*accepted[:controls], *rejected[:COMPANIONS]))])
     return _Around(rejected, accepted, known, [(hint.id, hint.hint) for hint in hints.in_play(session, row.target, IN_PLAY)], inputs)
 
 
@@ -146,7 +153,7 @@ def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, catalogue: 
         if group and catalogue.recipe(group[0].hint.recipe).agent != "codemod":
             kept.append(group[0].hint)
             continue
-        seen = prove(trials, target, brief.case_id, brief.case, group, around.originals)
+        seen = prove(trials, target, around.lab(brief), group)
         tried += seen.tried
         harmful += sum(bool(proof.hint.changes_controls) for proof in seen.proofs)
         kept += [proof.hint for proof in seen.proofs[:1] if proof.score >= ENOUGH]

@@ -1,0 +1,25 @@
+"""Which part of a plan a comment finds fault with, told by its phrases alone: what people say of a wrong topic, person, value, action or text."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Literal
+
+from rubric.reading import phrases, said_in
+
+Symptom = Literal["topic", "record", "value", "action", "not_action", "condition", "text", "rule", "nothing"]
+"""wrong topic, wrong person, value not used, action missing, action too many, a case that is not told apart, wording, a rule of the house, no fault"""
+ENOUGH = 2
+"""phrases of one kind from which more say nothing new"""
+
+
+@lru_cache(maxsize=5000)
+def complaints(comment: str) -> Mapping[Symptom, float]:
+    """Symptom → how clearly the comment tells of it, from 0 to 1. Comments often blame several parts, and the wrong one."""
+    counted = {symptom: said_in(comment, words) for symptom, words in phrases("symptoms").items()}
+    return {symptom: min(times, ENOUGH) / ENOUGH for symptom, times in counted.items() if times}  # type: ignore[misc]
+
+
+def tells(comment: str, *symptoms: Symptom) -> float:
+    """How clearly a comment tells of any of some symptoms: the clearest counts."""
+    found = complaints(comment)
+    return max((found.get(symptom, 0.0) for symptom in symptoms), default=0.0)
