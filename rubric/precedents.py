@@ -1,5 +1,6 @@
 """The precedent critic: candidates from every step, weighed by what people decided on like comments; abstains when unsure."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +12,18 @@ from rubric.drafting import Abstained, Brief, Candidate, Drafted, Precedent
 from rubric.proposals import extraction, fetch, intent, plan, policy, repair, reply
 from rubric.proposals.offer import Offer
 from rubric.reading import content, exact, fold, said_in
-from rubric.schema import Confidence, Hint, Outcome, Risk, Span, WorkedExample, text_of
+from rubric.recipes import (
+    AddPlanBranch,
+    AddPolicyRule,
+    AdjustFetchWeight,
+    AlterPlanBranch,
+    Change,
+    ChangeReplyTemplate,
+    PromoteOtherIntent,
+    RefineIntentBoundary,
+    edit_of,
+)
+from rubric.schema import Confidence, Hint, Outcome, Risk, Span, Step, WorkedExample, text_of
 
 SURE = 0.7
 """score from which a candidate is offered to a person"""
@@ -22,6 +34,8 @@ NEAR = 72.0
 NEAREST = 5
 RULES = 3
 """most hints for one comment"""
+IN_PLAY = 0.35
+"""score that a change starts with which is in play for another rejection"""
 FAINT, MOST, PER_RECIPE = 0.2, 24, 6
 """score from which a candidate is worth a replay, how many are kept, and how many of one recipe"""
 
@@ -46,6 +60,55 @@ def answer(brief: Brief, catalogue: Catalogue) -> Drafted | Abstained:
     taken = [_hint(brief, catalogue, offer, near) for offer in rules]
     rest = [one for one in candidates if all(one.hint.change != hint.change for hint in taken)]
     return Drafted(hints=taken, notes=notes, candidates=rest)
+
+
+def adopted(brief: Brief, catalogue: Catalogue, most: int) -> list[Candidate]:
+    """Changes that are in play for other rejections and may cure this one too, those that most ask for first."""
+    count: Counter[str] = Counter()
+    first: dict[str, Hint] = {}
+    for hint in brief.open_hints:
+        key = json.dumps(edit_of(hint.change.model_dump(mode="json")), sort_keys=True)
+        if _may_touch(brief, hint):
+            count[key] += 1
+            first.setdefault(key, hint)
+    near = nearest(brief.case.comment, brief.precedents)
+    found = []
+    for key, times in count.most_common(most):
+        hint = first[key]
+        offer = Offer(
+            step=hint.step, target=hint.target, change=_own(brief, hint), summary=hint.summary, signals=[], instead=hint.worked_example.plan_instead
+        )
+        score = IN_PLAY + 0.03 * min(times, 5) + 0.1 * min(1, said_of(brief.case.comment, catalogue, hint.recipe)) + _support(offer, near)
+        found.append(Candidate(hint=_hint(brief, catalogue, offer, near), score=score))
+    return found
+
+
+def _may_touch(brief: Brief, hint: Hint) -> bool:
+    """Whether a change is at a place that this case came past: its leaf or parent, its template, or what all cases share."""
+    change, leaf = hint.change, brief.case.plan.leaf
+    match change:
+        case RefineIntentBoundary():
+            return leaf == f"{change.from_parent}/{change.from_leaf}"
+        case PromoteOtherIntent():
+            return hint.target.endswith(leaf)
+        case ChangeReplyTemplate():
+            return bool(exact(brief.case.plan.reply, change.old))
+        case AddPlanBranch() | AlterPlanBranch():
+            return leaf == change.leaf
+        case AddPolicyRule():
+            return leaf.split("/")[0] in change.scope or "*" in change.scope
+        case _:
+            return hint.step in (Step.extraction, Step.fetch)
+
+
+def _own(brief: Brief, hint: Hint) -> Change:
+    """The change with this case's own sums: what argues for it, not what it edits."""
+    if not isinstance(hint.change, AdjustFetchWeight):
+        return hint.change
+    change = hint.change
+    more = change.to - change.from_
+    scores = {one.record_id: (one.score, one.score + more * (change.field in one.matched_fields)) for one in brief.case.plan.fetch}
+    return change.model_copy(update={"scores": scores})
 
 
 def _rules(brief: Brief, ranked: Sequence[tuple[float, Offer]]) -> list[Offer]:

@@ -8,15 +8,15 @@ from rubric.reading import phrases, said_in
 
 Symptom = Literal["topic", "record", "value", "action", "not_action", "condition", "text", "rule", "nothing"]
 """wrong topic, wrong person, value not used, action missing, action too many, a case that is not told apart, wording, a rule of the house, no fault"""
-ENOUGH = 2
-"""phrases of one kind from which more say nothing new"""
+CLEAR = (0.0, 0.75, 1.0)
+"""how clear none, one, and two phrases of one kind are; more say nothing new"""
 
 
 @lru_cache(maxsize=5000)
 def complaints(comment: str) -> Mapping[Symptom, float]:
     """Symptom → how clearly the comment tells of it, from 0 to 1. Comments often blame several parts, and the wrong one."""
     counted = {symptom: said_in(comment, words) for symptom, words in phrases("symptoms").items()}
-    return {symptom: min(times, ENOUGH) / ENOUGH for symptom, times in counted.items() if times}  # type: ignore[misc]
+    return {symptom: CLEAR[min(times, len(CLEAR) - 1)] for symptom, times in counted.items() if times}  # type: ignore[misc]
 
 
 def tells(comment: str, *symptoms: Symptom) -> float:

@@ -22,8 +22,8 @@ SECONDS = 60.0
 """no further try is begun after this; a bound for slow targets, far from what a usual one needs"""
 ENOUGH = 0.7
 """what prior and effect together have to reach before a tried candidate is offered"""
-GOOD = 1.25
-"""from here no further candidate is tried"""
+GOOD, LIKELY = 1.25, 0.65
+"""from here no further candidate is tried; and how much a try usually adds to a candidate's own score at the most"""
 HARM, UNSEEN = 0.6, 0.3
 """taken off for accepted cases that change, and for an effect that nobody outside the pipeline would notice"""
 SUPPORT, SUPPORTERS = 0.07, 4.0
@@ -109,6 +109,8 @@ def prove(trials: Trials, target: Target, around: Around, candidates: Sequence[C
     lab = _Lab(trials, target, around)
     proofs: list[Proof] = []
     for group in _in_turn(candidates):
+        if proofs and proofs[0].score >= min(GOOD, group[0].score + LIKELY):
+            break
         for candidate in _screened(lab, group):
             if lab.spent or (proofs and proofs[0].score >= GOOD):
                 break
@@ -138,7 +140,7 @@ def _screened(lab: _Lab, group: Sequence[Candidate]) -> Iterator[Candidate]:
         return
     likely = [one for one in group if _claims(one.hint, before, after)]
     if likely and len(likely) < len(group):
-        yield from likely
+        yield from _screened(lab, likely)
         return
     half = len(group) // 2
     yield from _screened(lab, group[:half])

@@ -1,5 +1,6 @@
 """Tries changes out before a person sees them: the change in a scratch copy of the base, then the case and its controls through it."""
 
+import hashlib
 import shutil
 import threading
 from collections import Counter, OrderedDict
@@ -16,8 +17,8 @@ from service.targets import Target, host_of
 
 KEPT, KEPT_REFUSALS = 60_000, 5_000
 """plans, and refused changes, that are remembered; a commit never changes, so neither does what it makes of a ticket"""
-KEPT_BASES = 2
-"""exported base commits of one target that stay: the newest, and the one before, on which tries may still run"""
+KEPT_BASES, KEPT_MANY = 2, 60
+"""exported base commits of one target that stay (the newest, and the one before, on which tries may still run), and bases with many changes"""
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,7 @@ class Trials:
         self._refused: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
         self._lock = threading.Lock()
         """of what is remembered; never held while something runs"""
-        self._bases: dict[str, OrderedDict[Path, None]] = {}
-        self._readers: Counter[Path] = Counter()
-        self._shelf = threading.Lock()
-        """of the exported bases, also while one is exported or removed"""
+        self._shelf = _Shelf(ports)
 
     def before(self, target: Target, tickets: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
         """Plans of some cases by the base as it stands."""
@@ -67,7 +65,7 @@ class Trials:
         if refused:
             return Trial(*refused, {})
         missing = {case_id: ticket for case_id, ticket in tickets.items() if case_id not in known}
-        status, reason, plans = self._replayed(target, hints, missing) if missing else ("done", "", {})
+        status, reason, plans = self._replayed(target, hints, key, missing) if missing else ("done", "", {})
         with self._lock:
             if status in ("gave_up", "refused"):  # a crash is no answer
                 self._refused[target.sha, key] = (status, reason)
@@ -84,40 +82,72 @@ class Trials:
         return Trial("done", "", {case_id: found.get(case_id) for case_id in tickets})
 
     def _replayed(
-        self, target: Target, hints: Sequence[Hint], tickets: Mapping[str, dict[str, Any]]
+        self, target: Target, hints: Sequence[Hint], key: str, tickets: Mapping[str, dict[str, Any]]
     ) -> tuple[str, str, dict[str, dict[str, Any] | None]]:
         if target.manifest.replay is None:
             raise PortError("no_replay", "the manifest names no replay")
         with scratch(self._ports.workdir, "trial") as folder:
             tree = folder / "tree"
-            with self._base(target) as base:
+            with self._shelf.tree(target, hints if len(hints) > 1 else (), key) as base:
                 shutil.copytree(base, tree)
-            for hint in hints:
-                run = self._ports.agent.run(TreeJob(job_id="trial", hint=hint, manifest=target.manifest), tree)
-                if run.status != "done" and len(hints) == 1:
+            if len(hints) == 1:
+                run = self._ports.agent.run(TreeJob(job_id="trial", hint=hints[0], manifest=target.manifest), tree)
+                if run.status != "done":
                     return run.status, run.reason, {}
             answers = self._ports.evals.replay(target.manifest.replay, tree, tickets)
             return "done", "", {answer.case_id: answer.plan for answer in answers}
 
+
+class _Shelf:
+    """Trees that serve many tries: exported base commits, and bases with many changes made together, which take long to make."""
+
+    def __init__(self, ports: Ports):
+        self._ports = ports
+        self._places: OrderedDict[Path, str] = OrderedDict()
+        """place → what it is kept as, the last used at the end"""
+        self._readers: Counter[Path] = Counter()
+        self._lock = threading.Lock()
+        """of the two above; never held while a tree is made"""
+        self._making: dict[Path, threading.Lock] = {}
+
     @contextmanager
-    def _base(self, target: Target) -> Iterator[Path]:
-        """The base commit's files, exported once for many tries; nobody removes them within the block."""
-        place = self._ports.workdir / f"base-{target.name}-{target.sha[:16]}"
-        with self._shelf:
-            if not place.is_dir():
-                with scratch(self._ports.workdir, "export") as folder:
-                    host_of(self._ports.hosts, target.name).export(target.sha, folder / "tree")
-                    (folder / "tree").rename(place)
-            bases = self._bases.setdefault(target.name, OrderedDict())
-            bases[place] = None
-            bases.move_to_end(place)
+    def tree(self, target: Target, hints: Sequence[Hint], key: str) -> Iterator[Path]:
+        """The base with some changes, made once; nobody removes it within the block. Changes that the agent cannot make are left out."""
+        name = hashlib.sha256(key.encode()).hexdigest()[:16] if hints else "base"
+        place = self._ports.workdir / f"base-{target.name}-{target.sha[:16]}-{name}"
+        with self._lock:
             self._readers[place] += 1
+            making = self._making.setdefault(place, threading.Lock())
         try:
+            with making:
+                if not place.is_dir():
+                    self._make(target, hints, place)
             yield place
         finally:
-            with self._shelf:
+            with self._lock:
                 self._readers[place] -= 1
-                for old in [one for one in list(bases)[:-KEPT_BASES] if not self._readers[one]]:
-                    del bases[old], self._readers[old]
-                    with scratch(self._ports.workdir, "old") as folder:
-                        old.rename(folder / "tree")  # whole or not at all: half a base would be taken for a base
+                self._places[place] = f"{target.name} {'many' if hints else 'base'}"
+                self._places.move_to_end(place)
+                old = self._superfluous()
+            for one in old:
+                with scratch(self._ports.workdir, "old") as folder:
+                    one.rename(folder / "tree")  # whole or not at all: half a base would be taken for a base
+
+    def _make(self, target: Target, hints: Sequence[Hint], place: Path) -> None:
+        with scratch(self._ports.workdir, "export") as folder:
+            tree = folder / "tree"
+            host_of(self._ports.hosts, target.name).export(target.sha, tree)
+            for hint in hints:
+                self._ports.agent.run(TreeJob(job_id="trial", hint=hint, manifest=target.manifest), tree)
+            tree.rename(place)
+
+    def _superfluous(self) -> list[Path]:
+        """Places past what is kept of their kind, taken off the list; those that somebody reads stay."""
+        found: list[Path] = []
+        for kind in set(self._places.values()):
+            most = KEPT_MANY if kind.endswith("many") else KEPT_BASES
+            of_kind = [one for one, other in self._places.items() if other == kind]
+            found += [one for one in of_kind[:-most] if not self._readers[one]]
+        for one in found:
+            del self._places[one], self._readers[one], self._making[one]
+        return found

@@ -99,7 +99,7 @@ def forms(brief: Brief) -> Iterator[Offer]:
                     empty=0.05 * (value is None), not_read=unread, kin=0.05 * any(form in kin.get(key, ()) for key in entry.value),
                 ),
                 instead=f"reads {group}.{field} in the form '{form}'",
-                together=f"form {form}",
+                together="forms of fields",
             )  # fmt: skip
 
 

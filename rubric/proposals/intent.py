@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rubric.drafting import Brief, Neighbour
-from rubric.inventory import find
+from rubric.inventory import find, shown_text, template
 from rubric.proposals.offer import Offer, Signal, signals
-from rubric.proposals.plan import branches_of
+from rubric.proposals.plan import branches_of, taken_branch
 from rubric.reading import (
     content,
     customer_text,
@@ -186,7 +186,10 @@ def _refine(here: Entry, there: Entry, cue: str, text: str, scores: dict[str, in
 
 
 def _promotion(brief: Brief, here: Entry) -> Iterator[Offer]:
-    """Three or more rejections in one Other leaf that ask for a topic of their own, with what tells them from the rest."""
+    """Three or more rejections in one Other leaf that ask for a topic of their own, with what tells them from the rest.
+
+    Without a reply that reviewers wrote, the new leaf does what Other does until somebody writes one: the topic is told apart, and counted.
+    """
     cluster = [Neighbour(case_id=brief.case_id, case=brief.case), *_companions(brief)]
     if len(cluster) < 3:
         return
@@ -195,33 +198,62 @@ def _promotion(brief: Brief, here: Entry) -> Iterator[Offer]:
     covered = [one for one in cluster if any(holds_phrase(customer_text(one.case), cue) for cue in cues)]
     if len(covered) < 3 or brief.case_id not in {one.case_id for one in covered}:
         return
-    reply = _common_reply(brief, covered)
-    slug = _slug(brief, covered, cues)
-    if reply is None or slug is None or find(brief.inventory, Step.intent, (here.words[0], slug)) is not None:
+    written, tools = _common_reply(brief, covered), _tools(covered)
+    parent, slug = _parent(brief, here, covered), _slug(brief, covered, cues)
+    usual = _as_other(brief)
+    reply = written or (usual[0] if usual else None)
+    if reply is None or slug is None or find(brief.inventory, Step.intent, (parent, slug)) is not None:
         return
-    tools = _tools(covered)
     others = (max(_cues(one).values(), default=1) for one in brief.inventory.of(Step.intent))
     weight = min(100, max(_cues(here).values(), default=1) + max(others, default=1))
-    parent = here.words[0]
+    look_alikes = [one.case_id for one in (*stay, *brief.rejected) if one.case_id not in {other.case_id for other in covered}]
     found = (exact(customer_text(brief.case), cue) for cue in cues)
+    until = "" if written else "; until it has a reply of its own, it answers as Other does"
     yield Offer(
         step=Step.intent,
         target=here.id,
         change=PromoteOtherIntent(
-            parent=parent, leaf=slug, about=f"tickets about {slug.replace('_', ' ')}", cues=dict.fromkeys(cues, weight), reply=reply, tools=tools,
-            cases=[one.case_id for one in covered], look_alikes=[one.case_id for one in stay[:2]],
+            parent=parent, leaf=slug, about=f"tickets about {slug.replace('_', ' ')}", cues=dict.fromkeys(cues, weight), reply=reply,
+            tools=tools if written or usual is None else usual[1],
+            cases=[one.case_id for one in covered], look_alikes=look_alikes[:2],
         ),
-        summary=f"Give {len(covered)} rejections in {parent}/other a leaf of their own.",
-        signals=_promotion_signals(brief, len(covered), tools),
+        summary=f"Give {len(covered)} rejections in {'/'.join(here.words)} a leaf of their own{until}.",
+        signals=_promotion_signals(brief, len(covered), tools, bool(written)),
         quotes=[("ticket", quote) for quote in found if quote][:1],
         must=[Expectation.model_validate({"part": "intent", "is": f"{parent}/{slug}"})],
         instead=f"goes to {parent}/{slug}",
     )  # fmt: skip
 
 
-def _promotion_signals(brief: Brief, size: int, tools: list[str]) -> list[Signal]:
-    called = bool(says("own_topic", brief.case.comment))
-    return signals(other_leaf=0.2, cluster=0.1 * min(size, 4), own_topic=0.25 * called, reply_given=0.1, tool_named=0.1 * bool(tools))
+def _promotion_signals(brief: Brief, size: int, tools: list[str], written: bool) -> list[Signal]:
+    comment = brief.case.comment
+    return signals(
+        other_leaf=0.2, cluster=0.05 * min(size, 4), own_topic=0.25 * bool(says("own_topic", comment)), reply_given=0.15 * written, tool_named=0.1 * bool(tools),
+        topic=0.1 * tells(comment, "topic", "action", "not_action"),
+    )  # fmt: skip
+
+
+def _as_other(brief: Brief) -> tuple[str, list[str]] | None:
+    """(text, names of tools) of what the Other leaf does."""
+    taken = taken_branch(brief)
+    holder = template(brief.inventory, str(taken.view.get("template", ""))) if taken else None
+    text = shown_text(holder) if holder else None
+    tools = (taken.view.get("tools") or []) if taken else []
+    return (text, [name for name in (tool if isinstance(tool, str) else str(tool.get("name", "")) for tool in tools) if name]) if text else None
+
+
+def _parent(brief: Brief, here: Entry, covered: list[Neighbour]) -> str:
+    """Where a new leaf goes: beside Other, or, from the Other of everything, to the parent whose leaves come nearest."""
+    own = here.words[0]
+    if any(leaf.words[0] == own and leaf.id != here.id for leaf in brief.inventory.of(Step.intent)):
+        return own
+    count: Counter[str] = Counter()
+    for one in covered:
+        text = customer_text(one.case)
+        for leaf in brief.inventory.of(Step.intent):
+            if leaf.words[0] != own:
+                count[leaf.words[0]] += sum(matched(leaf, text).values())
+    return min(count, key=lambda parent: (-count[parent], parent)) if count else own
 
 
 def _companions(brief: Brief) -> list[Neighbour]:
@@ -229,14 +261,22 @@ def _companions(brief: Brief) -> list[Neighbour]:
     here = brief.case.plan.leaf
     own = ngrams(customer_text(brief.case)) & (ngrams(brief.case.comment) or ngrams(customer_text(brief.case)))
     calls = says("own_topic", brief.case.comment)
+    rare = _rare(brief)
     found = []
     for one in brief.rejected:
         if one.case.plan.leaf != here:
             continue
         shared = own & ngrams(customer_text(one.case))
-        if shared or (calls and says("own_topic", one.case.comment)) or _shared_stem(brief.case, one.case):
+        alike = {*content(customer_text(one.case))} & {*content(customer_text(brief.case))} & rare
+        if shared or len(alike) >= 2 or (calls and says("own_topic", one.case.comment)) or _shared_stem(brief.case, one.case):
             found.append(one)
     return found
+
+
+def _rare(brief: Brief) -> set[str]:
+    """Words that at most a fifth of the rejections at hand hold: sharing them says something."""
+    count = Counter(word for one in brief.rejected for word in {*content(customer_text(one.case))})
+    return {word for word, times in count.items() if times <= max(3, len(brief.rejected) / 5) and not word.isdigit()}
 
 
 def _shared_stem(one: Case, other: Case) -> bool:

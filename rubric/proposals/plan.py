@@ -37,7 +37,8 @@ def offers(brief: Brief) -> Iterator[Offer]:
     own = branches_of(brief, leaf)
     if not own or find(brief.inventory, Step.plan, leaf.split("/")) is None:
         return
-    yield from _as_elsewhere(brief, leaf, own)
+    if not leaf.endswith("/other"):  # what belongs nowhere has no cases to tell apart
+        yield from _as_elsewhere(brief, leaf, own)
     yield from _as_told(brief, leaf, own)
 
 

@@ -21,7 +21,7 @@ def offers(brief: Brief) -> Iterator[Offer]:
         return
     for sentence in _added(brief, taken):
         yield _rule(brief, f"no_{_slug(sentence)}", f"No reply of this topic says: {sentence}", sentence=sentence)
-    for tool in taken.view.get("tools") or []:
+    for tool in (taken.view.get("tools") or []) if tells(brief.case.comment, "rule") else []:
         name = tool if isinstance(tool, str) else str(tool.get("name", ""))
         if re.fullmatch(r"[a-z][a-z0-9_]{1,50}", name):
             yield _rule(brief, f"no_{name}", f"The tool {name} is not called by itself in this topic.", tool=name)

@@ -68,6 +68,7 @@ def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
     text, comment = _text(holder), brief.case.comment
     parts = [part for part in re.findall(r"[^.!?]+[.!?]+\s*|[^.!?]+$", text) if part.strip()]
     said = set(content(comment))
+    yield from _address(brief, holder, text)
     phrases = quoted(comment)
     replaced_by = [phrase for phrase in phrases if not exact(brief.case.plan.reply, phrase)]
     marked = [exact(text, phrase) for phrase in phrases if not replaced_by]
@@ -80,7 +81,7 @@ def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
         words_said = {word for word in content(part) if word in said}
         weights = {
             "said": 0.12 * min(3, len(words_said)), "quoted": 0.45 * any(phrase and phrase in part for phrase in marked),
-            "named": 0.2 * (part.strip(" .") in comment), "twice": 0.4 * _twice(part, parts), "last": 0.2 * (place == len(parts) - 1), "wording": 0.25 * wording,
+            "named": 0.2 * (part.strip(" .") in comment), "twice": 0.4 * _twice(part, parts), "last": 0.2 * (place == len(parts) - 1), "wording": 0.2 * wording,
             "last_said": 0.2 * (place == len(parts) - 1 and bool(says("last_sentence", comment))), "shared": -0.1 * min(2, others),
             "odd": 0.1 * bool(re.search(r"[0-9]{2}|[A-Z]{2,}[0-9-]|>", part)), "slots": -0.15 * ("{" in part),
         }  # fmt: skip
@@ -95,6 +96,29 @@ def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
             must_not=[Expectation(part="reply", contains=part.strip())] if text.count(part.strip()) == 1 and "{" not in part else [],
             instead="the same reply without the sentence",
         )
+
+
+_ADDRESS = re.compile(r"(?:dear|hello|hi|good (?:morning|day)|sehr geehrte[rs]?|liebe[rs]?|guten tag)\b[^,.!?{}\n]{0,60},\s*", re.IGNORECASE)
+
+
+def _address(brief: Brief, holder: Entry, text: str) -> Iterator[Offer]:
+    """An address by a fixed name that stands in the template itself."""
+    found = _ADDRESS.match(text)
+    if not found or len(found.group()) > len(text) / 2:
+        return
+    old, comment = found.group(), brief.case.comment
+    named = set(content(old)) & set(content(comment))
+    yield Offer(
+        step=Step.reply,
+        target=holder.id,
+        change=ChangeReplyTemplate(templates=[".".join(entry.parts) for entry in _holding(brief, old)] or [".".join(holder.parts)], old=old, new=""),
+        summary="Take an address by a fixed name out of a template.",
+        signals=signals(
+            fixed_address=0.45, named=0.15 * min(2, len(named)), wrong_person=0.15 * tells(comment, "record"), wording=0.15 * tells(comment, "text")
+        ),
+        must_not=[Expectation(part="reply", contains=old.strip())],
+        instead="the same reply with the usual greeting alone",
+    )
 
 
 def _twice(part: str, parts: list[str]) -> bool:

@@ -9,12 +9,13 @@ from connectors.ports import PortError, Ports
 from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted, Neighbour, Precedent
 from rubric.lint import lint
+from rubric.precedents import adopted
 from rubric.schema import Hint, Outcome, Verdict
 from service import proving
 from service.db import Database
 from service.errors import IllegalMove, NotFound
 from service.lifecycle import DraftState, ReviewState
-from service.proving import ENOUGH, prove
+from service.proving import ENOUGH, Proof, prove
 from service.store import cases, examples, hints, history, originals
 from service.targets import Target, host_of, look
 from service.trials import Trials
@@ -24,6 +25,8 @@ MAX_ATTEMPTS = 5
 PRECEDENTS, NEIGHBOURS, IN_PLAY, COMPANIONS = 2000, 60, 300, 40
 SURE = 0.9
 """score that a hint starts with which the critic offered outright"""
+ADOPTED = 8
+"""changes in play for other rejections that are tried on a new one"""
 
 
 @dataclass(frozen=True)
@@ -137,34 +140,43 @@ def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around
 
 
 def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, catalogue: Catalogue, around: _Around, trials: Trials) -> Drafted | Abstained:
-    """What is left of the critic's answer after its candidates were tried.
+    """What is left of the critic's answer after its candidates, and the changes that are in play for other rejections, were tried.
 
     Several hints are several rules, each of which proves itself; what is not for the codemod cannot be tried and stays.
     """
-    offered = reply.hints if isinstance(reply, Drafted) else []
-    if not (offered or reply.candidates) or brief.case_id not in around.originals:
+    if brief.case_id not in around.originals:
         return reply
+    offered = reply.hints if isinstance(reply, Drafted) else []
     groups = [[Candidate(hint=hint, score=SURE)] for hint in offered] or [[]]
     if len(groups) == 1:
-        groups[0] += reply.candidates
+        groups[0] += [*adopted(brief, catalogue, ADOPTED), *reply.candidates]
     kept: list[Hint] = []
-    tried = harmful = 0
+    weak: list[Proof] = []
+    tried = 0
     for group in groups:
         if group and catalogue.recipe(group[0].hint.recipe).agent != "codemod":
             kept.append(group[0].hint)
             continue
         seen = prove(trials, target, around.lab(brief), group)
         tried += seen.tried
-        harmful += sum(bool(proof.hint.changes_controls) for proof in seen.proofs)
         kept += [proof.hint for proof in seen.proofs[:1] if proof.score >= ENOUGH]
+        weak += [proof for proof in seen.proofs if proof.score < ENOUGH]
     if kept:
         return Drafted(hints=kept, notes=[f"{tried} candidates tried"], cost=reply.cost)
-    if isinstance(reply, Abstained):
+    if isinstance(reply, Abstained) and reply.outcome is not Outcome.unclear_ask_back:
         return reply
-    reason = f"no_effect: none of {tried} candidates does to this case what the comment asks for"
-    if harmful:
-        reason = f"controls_changed: {harmful} of {tried} candidates would cure the case and change accepted ones"
-    return Abstained(outcome=Outcome.unclear_ask_back, reason=reason, cost=reply.cost)
+    return Abstained(outcome=Outcome.unclear_ask_back, reason=_why_none(weak, tried), cost=reply.cost)
+
+
+def _why_none(weak: list[Proof], tried: int) -> str:
+    """What the tries have shown, for whoever looks at the abstention."""
+    harmful = sum(bool(proof.hint.changes_controls) for proof in weak)
+    if harmful and harmful == len(weak):
+        return f"controls_changed: {harmful} of {tried} tries would change the case and accepted ones with it"
+    if weak:
+        best = max(weak, key=lambda proof: proof.score).hint
+        return f"too_weak: {len(weak)} of {tried} tries change the case; nothing says that {best.recipe} at {best.target}, the likeliest, is meant"
+    return f"no_effect: none of {tried} tries changes the case"
 
 
 def _leaf_is_gone(brief: Brief) -> bool:
