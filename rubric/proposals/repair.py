@@ -118,7 +118,9 @@ def _tools(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry]) -> I
         )  # fmt: skip
     usual = Counter(_name(tool) for one in everywhere for tool in (one.view.get("tools") or []))
     have = {_name(tool) for tool in tools}
-    likely = [(_share(words, name), name) for name in (*usual, leaf.split("/")[-1]) if name not in have]
+    # a leaf that says it has acted and calls nothing most likely lacks the tool of its own name
+    own = [leaf.split("/")[-1]] if not tools and claims(brief.case.plan.reply) else []
+    likely = [(_share(words, name), name) for name in (*usual, *own) if name not in have]
     model = next((tool for one in everywhere for tool in reversed(one.view.get("tools") or []) if isinstance(tool, dict) and len(tool) > 1), None)
     for share, name in sorted(set(likely), reverse=True)[:4]:
         told = mentions(comment, name)
