@@ -80,4 +80,4 @@ def find_cues(messages: Messages) -> dict[str, int] | None:
 def weights_for(word: str, messages: Messages) -> Sequence[int]:
     """Weights that could be right for one cue that the label names."""
     most = max((value for name, value in messages.need.items() if word in messages.words[name]), default=0)
-    return sorted({most, *range(1, 25)}, key=lambda weight: (abs(weight - most), weight)) if most > 0 else ()
+    return sorted({most, *range(1, 25)}, key=lambda weight: (abs(weight - most), weight))[:9] if most > 0 else ()

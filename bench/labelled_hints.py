@@ -78,8 +78,7 @@ def _text_of(desk: Desk) -> str:
 
 
 def _promote(desk: Desk) -> Options:
-    path, _, about = re.search(r"sub-intent ([^ ]+)( \((.*)\))?", desk.cluster.fix).groups()  # type: ignore[union-attr]
-    about = re.search(r"\((.*)\)", desk.cluster.fix)[1]  # type: ignore[index]
+    path, about = re.search(r"sub-intent (\S+) \((.*)\)", desk.cluster.fix).groups()  # type: ignore[union-attr]
     parent, leaf = path.split("/")
     cues = find_cues(Messages(desk.rehearsal, desk.cluster, path))
     if not cues:
@@ -103,9 +102,9 @@ def _refine(desk: Desk) -> Options:
         yield {**base, "drop": drop}
     own = leaves[right]["cues"].get(word, 0)
     plain = Messages(desk.rehearsal, desk.cluster, right)
-    dropped = Messages(desk.rehearsal, desk.cluster, right, word, wrong) if drop else None
     for weight in weights_for(word, plain):
         yield {**base, "cues": {word: own + weight}}
+    dropped = Messages(desk.rehearsal, desk.cluster, right, word, wrong) if drop else None
     for weight in weights_for(word, dropped) if dropped else ():
         yield {**base, "cues": {word: own + weight}, "drop": drop}
     for messages, away in ((plain, []), (dropped, drop)):

@@ -20,12 +20,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from alembic import command
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from bench.labelled_hints import Desk, options
-from bench.rehearsal import Cluster, Rehearsal, Tried, clusters_of, is_right
+from bench.rehearsal import Cluster, Rehearsal, clusters_of, is_right
 from connectors.codemod import RecipeCodemod
 from connectors.localgit import LocalGit
 from connectors.ports import Limits, Ports
@@ -109,34 +110,29 @@ def _scores(change: AdjustFetchWeight, case: Case, weights: list[Entry]) -> dict
 
 
 def search(desk: Desk) -> tuple[dict[str, Any] | None, str]:
-    """The change that makes most of a cluster right, nobody else wrong and no eval row red; or why there is none."""
-    found: list[tuple[int, int, dict[str, Any], Hint]] = []
+    """The first change that makes all of a cluster right, nobody else wrong and no eval row red; else the best there is, or why there is none."""
+    best: tuple[tuple[int, int], dict[str, Any], str] | None = None
     why = "the label gives no option"
     case = Case.model_validate(desk.cluster.cases[0])
-    for place, change in enumerate(options(desk)):
+    for change in options(desk):
         try:
             hint = hint_of(desk.cluster, change, "c0", case, [])
-        except ValueError as error:
-            why = f"not a typed change: {str(error).splitlines()[-2].strip() if len(str(error).splitlines()) > 1 else error}"
+        except ValidationError as error:
+            why = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors(include_url=False))
             continue
         tried = desk.rehearsal.on_cluster(desk.target, hint, desk.cluster)
-        if tried.cured:
-            found.append((-len(tried.cured), place, change, hint))
-        else:
+        if not tried.cured or (best and -len(tried.cured) > best[0][1]):
             why = tried.refused or "no option gives the right plan"
-    best: tuple[tuple[int, int], dict[str, Any], Tried] | None = None
-    for _, _, change, hint in sorted(found, key=lambda one: one[:2])[:25]:
+            continue
         tried = desk.rehearsal.on_all(desk.target, hint, desk.cluster)
-        rank = (len(tried.harmed) + len(tried.red), -len(tried.cured))
-        if not tried.refused and (best is None or rank < best[0]):
-            best = (rank, change, tried)
-        if not tried.harmed and not tried.red and not tried.refused:
+        spoilt = len(tried.harmed) + len(tried.red)
+        note = f"changes {len(tried.harmed)} other cases, breaks {len(tried.red)} rows" if spoilt else ""
+        rank = (spoilt, -len(tried.cured))
+        if best is None or rank < best[0]:
+            best = (rank, change, note)
+        if best[0] == (0, -len(desk.cluster.cases)):
             break
-    if best is None:
-        return None, why
-    _, change, tried = best
-    note = f"changes {len(tried.harmed)} other cases, breaks {len(tried.red)} rows" if tried.harmed or tried.red else ""
-    return change, note
+    return (best[1], best[2]) if best else (None, why)
 
 
 class Bench:
@@ -336,6 +332,8 @@ def main() -> int:
             for cluster in bench.clusters:
                 progress.update(task, description=f"{cluster.id} {cluster.recipe}")
                 fates.append(bench.play(cluster))
+                if fates[-1].reason:
+                    progress.console.print(f"{cluster.id} {cluster.locus}: {fates[-1].reason}", markup=False, highlight=False)
                 progress.advance(task)
         figures = _figures(bench, fates, bench.measure(fates), time.monotonic() - begun)
     if args.as_json:

@@ -79,20 +79,29 @@ class Rehearsal:
             for path in sorted((target / "evals").glob("*/cases.jsonl"))
         }
         self.cases, self.wanted, self.folder = list(cases), wanted, folder
-        self._paths: dict[tuple[int, int], str] = {}
-        self._stamp = 0
-        classify = self.intent.classify
-        self.intent.classify = lambda intents, messages: self._remembered(classify, intents, messages)
+        self._index: tuple[Any, dict[str, list[tuple[int, str, int]]], int] | None = None
+        self._said: dict[tuple[int, int], set[str]] = {}
+        self.intent.scores = self._scores
         self.base = folder / "none"
         self.before: dict[str, dict[str, Any]] = {}
         self.codemod = RecipeCodemod()
 
-    def _remembered(self, classify: Any, intents: Any, messages: Any) -> Any:
-        """Reading cues is what takes the time, and most changes touch none. The lists of messages live as long as we do."""
-        key = (self._stamp, id(messages))
-        if key not in self._paths:
-            self._paths[key] = classify(intents, messages)
-        return self._paths[key]
+    def _scores(self, intents: Any, messages: Any) -> list[tuple[int, str, list[str]]]:
+        """The target's own scoring with an index over the cues; a search would spend all its time there. Messages live as long as we do."""
+        if self._index is None or self._index[0] is not intents:
+            index: dict[str, list[tuple[int, str, int]]] = {}
+            for place, (leaf, entry) in enumerate(intents["leaves"].items()):
+                for cue, weight in entry["cues"].items():
+                    index.setdefault(cue, []).append((place, leaf, weight))
+            self._index = (intents, index, max((cue.count(" ") + 1 for cue in index), default=1))
+        _, index, longest = self._index
+        key = (id(messages), longest)
+        if key not in self._said:
+            self._said[key] = self.intent.phrases(self.intent.tokens(messages), longest)
+        found: dict[tuple[int, str], int] = {}
+        for place, leaf, weight in (one for phrase in self._said[key] for one in index.get(phrase, ())):
+            found[place, leaf] = found.get((place, leaf), 0) + weight
+        return sorted(((score, leaf, []) for (_, leaf), score in sorted(found.items())), key=lambda row: -row[0])
 
     def stand_on(self, tree: Path) -> None:
         """From now on changes are tried on the config of this tree."""
@@ -103,7 +112,6 @@ class Rehearsal:
 
     def _use(self, tree: Path) -> None:
         self.pipeline.config = self._config(tree)
-        self._stamp = hash((tree / "config/intents.json").read_text(encoding="utf-8"))
 
     def plans(self, cases: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         return {case["external_id"]: self.pipeline.run(case) for case in cases}
