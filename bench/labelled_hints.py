@@ -1,9 +1,10 @@
-"""Measuring only, reads labels: writes the typed change that a label means, as a few ways to choose from by replay. The product never sees this file."""
+"""Measuring only, reads labels: writes the typed change that a label means, as a few ways to choose from by replay."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from bench.labelled_cues import Messages, find_cues, weights_for
@@ -218,7 +219,7 @@ def _phrase(desk: Desk) -> Options:
     text = str(entry.value)
     sentences = _sentences(text)
     olds = [f" {one}" if f" {one}" in text else f"{one} " for one in sentences if len(sentences) > 1]
-    olds += [found[0] for found in [GREETING.match(text)] if found] + [f" {one} {two}" for one, two in zip(sentences, sentences[1:], strict=False)]
+    olds += [found[0] for found in [GREETING.match(text)] if found] + [f" {one} {two}" for one, two in pairwise(sentences)]
     for old in reversed(olds):
         holders = [".".join(one.parts) for one in desk.target.inventory.of(Step.reply) if old in str(one.value)]
         for templates in dict.fromkeys([tuple(holders), (desk.locus,)]):

@@ -34,7 +34,7 @@ from connectors.subprocess_evals import SubprocessEvals
 from rubric.drafting import Abstained, Brief, Drafted
 from rubric.inventory import words_of
 from rubric.recipes import AdjustFetchWeight
-from rubric.schema import Case, Entry, Hint, Outcome, Step, text_of
+from rubric.schema import Case, Entry, Expectation, Hint, Outcome, Plan, Step, ToolCall, text_of
 from service.db import Database
 from service.errors import TriageError
 from service.migrate import config_for
@@ -82,15 +82,18 @@ class LabelledCritic:
         if brief.case_id not in self.told:
             return Abstained(outcome=Outcome.duplicate_rule, reason="another case of its cluster speaks for it")
         cluster, change = self.told[brief.case_id]
-        return Drafted(hints=[hint_of(cluster, change, brief.case_id, brief.case, brief.inventory.of(Step.fetch))])
+        hint = hint_of(cluster, change, brief.case_id, brief.case, brief.inventory.of(Step.fetch))
+        must, must_not = promised(brief.case.plan, cluster.right[brief.case.external_id or ""])
+        return Drafted(hints=[hint.model_copy(update={"must": must, "must_not": must_not})])
 
 
 def hint_of(cluster: Cluster, change: dict[str, Any], case_id: str, case: Case, weights: list[Entry]) -> Hint:
-    """A hint as the critic's port gives it; its expectations are left to the trial."""
+    """A hint as the critic's port gives it, without its expectations."""
     comment = text_of(case, "comment")
     place = cluster.locus.replace("template:", "reply:").replace("#", ".")
     hint = Hint.model_validate({
-        "step": cluster.step, "target": place, "change": change, "evidence": [{"source": "comment", "quote": comment, "start": 0, "end": len(comment)}],
+        "step": cluster.step, "target": place, "change": change,
+        "evidence": [{"source": "comment", "quote": comment, "start": 0, "end": len(comment)}],
         "summary": f"{change['recipe'].replace('_', ' ')} at {place}", "worked_example": None, "cure_case": case_id,
         "risk": CATALOGUE.recipe(change["recipe"]).risk.level, "risk_reason": CATALOGUE.recipe(change["recipe"]).risk.reason,
         "confidence": {"agree": 1, "of": 1},
@@ -98,6 +101,30 @@ def hint_of(cluster: Cluster, change: dict[str, Any], case_id: str, case: Case, 
     if isinstance(hint.change, AdjustFetchWeight):
         hint = hint.model_copy(update={"change": hint.change.model_copy(update={"scores": _scores(hint.change, case, weights)})})
     return hint
+
+
+def promised(now: Plan, right: dict[str, Any]) -> tuple[list[Expectation], list[Expectation]]:
+    """(must, must not): the first thing that the right plan does otherwise, in the words of the masked case; no value of the customer is needed."""
+
+    def one(part: str, **words: str) -> Expectation:
+        return Expectation.model_validate({"part": part, **words})
+
+    if now.leaf != right["intent_path"]:
+        return [one("intent", **{"is": right["intent_path"]})], []
+    calls = [ToolCall.model_validate(call) for call in right["tool_calls"]]
+    old, new = {call.name for call in now.tool_calls}, {call.name for call in calls}
+    if old != new:
+        return [one("tool", **{"is": name}) for name in sorted(new - old)], [one("tool", **{"is": name}) for name in sorted(old - new)]
+    records = [next((call.arguments["record_id"] for call in some if "record_id" in call.arguments), None) for some in (now.tool_calls, calls)]
+    if records[0] != records[1] and records[1]:
+        return [one("record", **{"is": records[1]})], []
+    had, has = ({f"{call.name}.{key}" for call in some for key in call.arguments} for some in (now.tool_calls, calls))
+    if had != has:
+        return [one("tool", contains=name) for name in sorted(has - had)], [one("tool", contains=name) for name in sorted(had - has)]
+    wanted = {(call.name, key): value for call in calls for key, value in call.arguments.items()}
+    said = [(call.name, key, value) for call in now.tool_calls for key, value in call.arguments.items()]
+    other = [one("tool", **{"is": f"{name}.{key}={value}"}) for name, key, value in said if wanted[name, key] != value and "[" not in str(value)]
+    return [], other or [one("reply", **{"is": now.reply})]
 
 
 def _scores(change: AdjustFetchWeight, case: Case, weights: list[Entry]) -> dict[str, tuple[float, float]]:
@@ -263,7 +290,9 @@ def _world(folder: Path, target: Path, critic: LabelledCritic) -> World:
 
     host = LocalGit.create(folder / "target.git", target, "Import the target", name="target", now=now)
     evals = SubprocessEvals(folder / "evals", python=sys.executable)
-    ports = Ports(critic=critic, agent=RecipeCodemod(), evals=evals, hosts={"target": host}, now=now, workdir=folder / "work", limits=Limits(undo_seconds=0))
+    ports = Ports(
+        critic=critic, agent=RecipeCodemod(), evals=evals, hosts={"target": host}, now=now, workdir=folder / "work", limits=Limits(undo_seconds=0)
+    )
     return World(db, ports)
 
 
@@ -277,7 +306,11 @@ def _figures(bench: Bench, fates: list[Fate], changed: int, seconds: float) -> d
     total = counted(fates)
     cases, right = sum(fate.cases for fate in fates), sum(fate.right for fate in fates)
     missing = [
-        {key: value for key, value in {**asdict(fate), "cured": fate.cured}.items() if key in ("cluster", "recipe", "locus", "cases", "right", "reason")}
+        {
+            key: value
+            for key, value in {**asdict(fate), "cured": fate.cured}.items()
+            if key in ("cluster", "recipe", "locus", "cases", "right", "reason")
+        }
         for fate in fates
         if not fate.cured or not (fate.merged or fate.right_before)
     ]

@@ -1,4 +1,4 @@
-"""Measuring only, reads labels: tries typed changes on a copy of the target's config, inside this process, because a search needs thousands of replays."""
+"""Measuring only, reads labels: tries typed changes on a copy of the target's config, inside this process: a search replays a lot."""
 
 import importlib
 import json
