@@ -11,8 +11,6 @@ import json
 import sys
 import tempfile
 import time
-from collections import Counter
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,117 +21,26 @@ from alembic import command
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from bench.fates import Fate, figures_of, show
+from bench.labelled_critic import LabelledCritic, hint_of
 from bench.labelled_hints import Desk, options
 from bench.rehearsal import Cluster, Rehearsal, clusters_of, is_right
 from connectors.codemod import RecipeCodemod
 from connectors.localgit import LocalGit
 from connectors.ports import Limits, Ports
 from connectors.subprocess_evals import SubprocessEvals
-from rubric.drafting import Abstained, Brief, Drafted
-from rubric.inventory import words_of
-from rubric.recipes import AdjustFetchWeight
-from rubric.schema import Case, Entry, Expectation, Hint, Outcome, Plan, Step, ToolCall, text_of
+from rubric.schema import Case
 from service.db import Database
 from service.errors import TriageError
 from service.migrate import config_for
 from service.stages.intake import case_id_of
 from service.store import gate_runs, handoffs, hints, pulls
 from service.targets import Target, look
-from tests.samples.world import CATALOGUE, Asked, World
+from tests.samples.world import Asked, World
 
 SOURCE = "desk"
 """the source that the world's staff write from"""
-
-
-@dataclass
-class Fate:
-    """How far one cluster came."""
-
-    cluster: str
-    recipe: str
-    locus: str
-    cases: int
-    right_before: bool = False
-    found: bool = False
-    confirmed: bool = False
-    built: bool = False
-    gate_pass: bool = False
-    merged: bool = False
-    right: int = 0
-    reason: str = ""
-    change: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def cured(self) -> bool:
-        return self.right == self.cases
-
-
-class LabelledCritic:
-    """A critic that was told: the hint of a label for the one case it is for, nothing for the others."""
-
-    name = "labels-1"
-
-    def __init__(self) -> None:
-        self.told: dict[str, tuple[Cluster, dict[str, Any]]] = {}
-
-    def draft(self, brief: Brief) -> Drafted | Abstained:
-        if brief.case_id not in self.told:
-            return Abstained(outcome=Outcome.duplicate_rule, reason="another case of its cluster speaks for it")
-        cluster, change = self.told[brief.case_id]
-        hint = hint_of(cluster, change, brief.case_id, brief.case, brief.inventory.of(Step.fetch))
-        must, must_not = promised(brief.case.plan, cluster.right[brief.case.external_id or ""])
-        return Drafted(hints=[hint.model_copy(update={"must": must, "must_not": must_not})])
-
-
-def hint_of(cluster: Cluster, change: dict[str, Any], case_id: str, case: Case, weights: list[Entry]) -> Hint:
-    """A hint as the critic's port gives it, without its expectations."""
-    comment = text_of(case, "comment")
-    place = cluster.locus.replace("template:", "reply:").replace("#", ".")
-    hint = Hint.model_validate({
-        "step": cluster.step, "target": place, "change": change,
-        "evidence": [{"source": "comment", "quote": comment, "start": 0, "end": len(comment)}],
-        "summary": f"{change['recipe'].replace('_', ' ')} at {place}", "worked_example": None, "cure_case": case_id,
-        "risk": CATALOGUE.recipe(change["recipe"]).risk.level, "risk_reason": CATALOGUE.recipe(change["recipe"]).risk.reason,
-        "confidence": {"agree": 1, "of": 1},
-    })  # fmt: skip
-    if isinstance(hint.change, AdjustFetchWeight):
-        hint = hint.model_copy(update={"change": hint.change.model_copy(update={"scores": _scores(hint.change, case, weights)})})
-    return hint
-
-
-def promised(now: Plan, right: dict[str, Any]) -> tuple[list[Expectation], list[Expectation]]:
-    """(must, must not): the first thing that the right plan does otherwise, in the words of the masked case; no value of the customer is needed."""
-
-    def one(part: str, **words: str) -> Expectation:
-        return Expectation.model_validate({"part": part, **words})
-
-    if now.leaf != right["intent_path"]:
-        return [one("intent", **{"is": right["intent_path"]})], []
-    calls = [ToolCall.model_validate(call) for call in right["tool_calls"]]
-    old, new = {call.name for call in now.tool_calls}, {call.name for call in calls}
-    if old != new:
-        return [one("tool", **{"is": name}) for name in sorted(new - old)], [one("tool", **{"is": name}) for name in sorted(old - new)]
-    records = [next((call.arguments["record_id"] for call in some if "record_id" in call.arguments), None) for some in (now.tool_calls, calls)]
-    if records[0] != records[1] and records[1]:
-        return [one("record", **{"is": records[1]})], []
-    had, has = ({f"{call.name}.{key}" for call in some for key in call.arguments} for some in (now.tool_calls, calls))
-    if had != has:
-        return [one("tool", contains=name) for name in sorted(has - had)], [one("tool", contains=name) for name in sorted(had - has)]
-    wanted = {(call.name, key): value for call in calls for key, value in call.arguments.items()}
-    said = [(call.name, key, value) for call in now.tool_calls for key, value in call.arguments.items()]
-    other = [one("tool", **{"is": f"{name}.{key}={value}"}) for name, key, value in said if wanted[name, key] != value and "[" not in str(value)]
-    return [], other or [one("reply", **{"is": now.reply})]
-
-
-def _scores(change: AdjustFetchWeight, case: Case, weights: list[Entry]) -> dict[str, tuple[float, float]]:
-    numbers = {words_of(entry)[-1]: entry.value for entry in weights if words_of(entry)[:-1] == (change.record_type,)}
-    delta = change.to - change.from_
-    return {
-        one.record_id: (one.score, sum(numbers.get(name, 0) for name in one.matched_fields) + delta * one.matched_fields.count(change.field))
-        for one in case.plan.fetch
-    }
 
 
 def search(desk: Desk) -> tuple[dict[str, Any] | None, str]:
@@ -296,52 +203,6 @@ def _world(folder: Path, target: Path, critic: LabelledCritic) -> World:
     return World(db, ports)
 
 
-def _figures(bench: Bench, fates: list[Fate], changed: int, seconds: float) -> dict[str, Any]:
-    columns = ("confirmed", "built", "gate_pass", "merged", "cured", "right_before")
-
-    def counted(some: list[Fate]) -> dict[str, int]:
-        return {"clusters": len(some), **{name: sum(getattr(fate, name) for fate in some) for name in columns}}
-
-    recipes = sorted({fate.recipe for fate in fates})
-    total = counted(fates)
-    cases, right = sum(fate.cases for fate in fates), sum(fate.right for fate in fates)
-    missing = [
-        {
-            key: value
-            for key, value in {**asdict(fate), "cured": fate.cured}.items()
-            if key in ("cluster", "recipe", "locus", "cases", "right", "reason")
-        }
-        for fate in fates
-        if not fate.cured or not (fate.merged or fate.right_before)
-    ]
-    return {
-        **total, "share": round(total["cured"] / max(1, len(fates)), 4), "cases": cases, "cases_right": right,
-        "controls": len(bench.controls), "controls_changed": changed,
-        "by_recipe": {recipe: counted([fate for fate in fates if fate.recipe == recipe]) for recipe in recipes},
-        "missing": missing, "broken": dict(Counter(bench.world.broken)), "seconds": round(seconds, 1),
-    }  # fmt: skip
-
-
-def _show(figures: dict[str, Any]) -> None:
-    columns = ("clusters", "confirmed", "built", "gate_pass", "merged", "cured", "right_before")
-    table = Table(title="Hints written from labels, and what became of them")
-    for name in ("recipe", *columns):
-        table.add_column(name.replace("_", " "), justify="left" if name == "recipe" else "right")
-    for recipe, line in figures["by_recipe"].items():
-        table.add_row(recipe, *(str(line[name]) for name in columns))
-    table.add_row("all", *(str(figures[name]) for name in columns), style="bold")
-    screen = Console()
-    screen.print(table)
-    screen.print(
-        f"cured {figures['share']:.1%} of the clusters, {figures['cases_right']} of {figures['cases']} cases right, "
-        f"{figures['controls_changed']} of {figures['controls']} controls changed, {figures['seconds']} s"
-    )
-    for one in figures["missing"]:
-        screen.print(f"- {one['cluster']} {one['recipe']} {one['locus']}: {one['right']} of {one['cases']} right; {one['reason']}", markup=False)
-    for line, times in figures["broken"].items():
-        screen.print(f"! broken {times} times: {line}", markup=False)
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     for name, needed in (("--cases", True), ("--labels", True), ("--target", True), ("--controls", False)):
@@ -366,13 +227,14 @@ def main() -> int:
                 progress.update(task, description=f"{cluster.id} {cluster.recipe}")
                 fates.append(bench.play(cluster))
                 if fates[-1].reason:
-                    progress.console.print(f"{cluster.id} {cluster.locus}: {fates[-1].reason}", markup=False, highlight=False)
+                    progress.console.print(f"{cluster.id} {cluster.locus}: {fates[-1].reason}", markup=False, highlight=False, soft_wrap=True)
                 progress.advance(task)
-        figures = _figures(bench, fates, bench.measure(fates), time.monotonic() - begun)
+        figures = figures_of(fates, len(bench.controls), bench.measure(fates), bench.world.broken)
+    figures["seconds"] = round(time.monotonic() - begun, 1)
     if args.as_json:
         print(json.dumps(figures, ensure_ascii=False))
     else:
-        _show(figures)
+        show(figures)
     return 0
 
 
