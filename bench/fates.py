@@ -31,7 +31,7 @@ class Fate:
         return self.right == self.cases
 
 
-def figures_of(fates: list[Fate], controls: int, changed: int, broken: list[str]) -> dict[str, Any]:
+def figures_of(fates: list[Fate], changed: dict[str, int], broken: list[str]) -> dict[str, Any]:
     columns = ("confirmed", "built", "gate_pass", "merged", "cured", "right_before")
 
     def counted(some: list[Fate]) -> dict[str, int]:
@@ -51,7 +51,7 @@ def figures_of(fates: list[Fate], controls: int, changed: int, broken: list[str]
     ]
     return {
         **total, "share": round(total["cured"] / max(1, len(fates)), 4), "cases": cases, "cases_right": right,
-        "controls": controls, "controls_changed": changed,
+        **changed,
         "by_recipe": {recipe: counted([fate for fate in fates if fate.recipe == recipe]) for recipe in recipes},
         "missing": missing, "broken": dict(Counter(broken)),
     }  # fmt: skip
@@ -69,7 +69,8 @@ def show(figures: dict[str, Any]) -> None:
     screen.print(table)
     screen.print(
         f"cured {figures['share']:.1%} of the clusters, {figures['cases_right']} of {figures['cases']} cases right, "
-        f"{figures['controls_changed']} of {figures['controls']} controls changed, {figures['seconds']} s",
+        f"{figures['controls_changed']} of {figures['controls']} controls and {figures['not_actionable_changed']} of "
+        f"{figures['not_actionable']} rejections without a fault changed, {figures['seconds']} s",
         soft_wrap=True,
     )
     for one in figures["missing"]:

@@ -158,15 +158,20 @@ class Bench:
         fate.merged = str(pull.state) == "merged"
         fate.reason = fate.reason if fate.merged else f"landing: {pull.state}, {pull.closed_reason}"
 
-    def measure(self, fates: list[Fate]) -> int:
-        """Send every ticket through what was merged; returns how many accepted cases changed."""
+    def measure(self, fates: list[Fate]) -> dict[str, int]:
+        """Send every ticket through what was merged; returns how many changed of those whose plan was right all along."""
         base, head = (self._plans(sha) for sha in (self.start, self.host.head()))
         for fate, cluster in zip(fates, self.clusters, strict=True):
             fate.right = sum(is_right(head.get(name), right) for name, right in cluster.right.items())
             if not fate.cured and not fate.reason:
                 fate.reason = f"wrong plan: {fate.right} of {fate.cases} cases are right"
-        names = [one["external_id"] for one in self.controls]
-        return sum(not is_right(head.get(name), base.get(name) or {}) for name in names)
+        labelled = {name for cluster in self.all_clusters for name in cluster.right}
+        right = {"controls": self.controls, "not_actionable": [one for one in self.cases if one["external_id"] not in labelled]}
+        figures = {}
+        for name, some in right.items():
+            figures[name] = len(some)
+            figures[f"{name}_changed"] = sum(not is_right(head.get(one["external_id"]), base.get(one["external_id"]) or {}) for one in some)
+        return figures
 
     def _plans(self, sha: str) -> dict[str, dict[str, Any] | None]:
         """By the service's own runner; a plan in the words of the labels."""
@@ -229,7 +234,7 @@ def main() -> int:
                 if fates[-1].reason:
                     progress.console.print(f"{cluster.id} {cluster.locus}: {fates[-1].reason}", markup=False, highlight=False, soft_wrap=True)
                 progress.advance(task)
-        figures = figures_of(fates, len(bench.controls), bench.measure(fates), bench.world.broken)
+        figures = figures_of(fates, bench.measure(fates), bench.world.broken)
     figures["seconds"] = round(time.monotonic() - begun, 1)
     if args.as_json:
         print(json.dumps(figures, ensure_ascii=False))
