@@ -68,6 +68,7 @@ class Rehearsal:
     """The target's own pipeline and evals over a config that is swapped; its code never changes here."""
 
     def __init__(self, target: Path, cases: Sequence[dict[str, Any]], wanted: Mapping[str, Mapping[str, Any]], folder: Path):
+        sys.dont_write_bytecode = True  # the target's folder stays as it is
         sys.path.insert(0, str(target))
         self.pipeline = importlib.import_module("pipeline.replay").Pipeline(target)
         self.extraction = importlib.import_module("pipeline.extraction")
