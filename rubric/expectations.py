@@ -88,10 +88,22 @@ def _tools(plan: Plan) -> list[str]:
     return [call.name for call in plan.tool_calls]
 
 
+def _arguments(plan: Plan) -> list[tuple[str, Any]]:
+    return [(f"{call.name}.{key}", value) for call in plan.tool_calls for key, value in call.arguments.items()]
+
+
+def _tool_is(plan: Plan, text: str) -> bool:
+    return text in _tools(plan) or any(text == f"{name}={value}" for name, value in _arguments(plan))
+
+
+def _tool_holds(plan: Plan, text: str) -> bool:
+    return any(text in name for name in _tools(plan)) or any(text == name for name, _ in _arguments(plan))
+
+
 _TESTS: dict[str, tuple[Callable[[Plan, str], bool], Callable[[Plan, str], bool]]] = {
     "intent": (lambda plan, text: plan.leaf == text, lambda plan, text: text in plan.leaf),
     "record": (lambda plan, text: record_of(plan) == text, lambda plan, text: text in record_of(plan)),
-    "tool": (lambda plan, text: text in _tools(plan), lambda plan, text: any(text in name for name in _tools(plan))),
+    "tool": (_tool_is, _tool_holds),
     "reply": (lambda plan, text: plan.reply == text, lambda plan, text: text in plan.reply),
     "extraction": (_field_is, _field_filled),
 }

@@ -204,7 +204,7 @@ def _idle(hint: Hint, inventory: Inventory) -> Iterator[Finding]:
             idle = new is None and change.normaliser is None and change.counter_example is None
         case r.AlterPlanBranch():
             given = {name: getattr(change, name) for name in ("condition", "template", "tools", "before")}
-            idle = all(value is None or (name in view and view[name] == value) for name, value in given.items())
+            idle = not change.drop and all(value is None or (name in view and view[name] == value) for name, value in given.items())
         case _:
             idle = False
     if idle:

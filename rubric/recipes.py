@@ -26,7 +26,8 @@ class PromoteOtherIntent(_Change):
     cues: Cues
     """words that speak for the new leaf, with their weight"""
     reply: Phrase
-    tools: list[Name] = []
+    tools: list[Name | dict[Name, Any]] = []
+    """names, or entries written as the target writes its tools"""
     cases: list[str] = Field(min_length=3)
     """ids of rejected cases that share the mechanism"""
     look_alikes: list[str] = []
@@ -72,6 +73,8 @@ class AddExtractionField(_Change):
     label: Name
     pattern: Phrase | None = None
     """regular expression of the form, for targets that read by form"""
+    settings: dict[Name, Any] = Field(default={}, max_length=5)
+    """what else the entry says, written as the target writes it: its type, the forms that it copes with"""
     example: Phrase
     """a span as customers write it"""
 
@@ -143,7 +146,8 @@ class AddPlanBranch(_Change):
     template: Name
     reply: Phrase | None = None
     """text of the template when it is new"""
-    tools: list[Name] = []
+    tools: list[Name | dict[Name, Any]] = []
+    """names, or entries written as the target writes its tools"""
     before: Name | None = None
     """existing branch that it goes in front of"""
     cells: list[Name] = []

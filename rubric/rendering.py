@@ -87,7 +87,7 @@ def _filtered(word: str, value: Any, expression: str) -> Any:
         return list(value)
     if word in ("named", "filled"):
         items = list(value) if isinstance(value, (list, tuple)) else [value]
-        return (items or None) if word == "filled" else [{"name": item} for item in items]
+        return (items or None) if word == "filled" else [item if isinstance(item, Mapping) else {"name": item} for item in items]
     if not isinstance(value, str):
         raise BadTemplate(f"{{{expression}}} is no text to take a part of")
     separator, side = _FILTERS[word]

@@ -191,9 +191,9 @@ class Expectation(Value):
 
     part: Literal["intent", "extraction", "record", "tool", "reply"]
     is_: Text | None = Field(default=None, alias="is")
-    """intent: `parent/leaf`; record: its id, "" for none; tool: a name; extraction: `group.field=value`."""
+    """intent: `parent/leaf`; record: its id, "" for none; tool: a name, or `name.argument=value`; extraction: `group.field=value`."""
     contains: Text | None = None
-    """reply: a phrase; extraction: `group.field` has any value."""
+    """reply: a phrase; tool: a part of a name, or `name.argument` is sent; extraction: `group.field` has any value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 

@@ -192,7 +192,8 @@ def _extraction_edits(manifest: Manifest, inventory: Inventory) -> dict[str, lis
     if rules is None or place is None:
         return {}
     value = _nested({"label": "{label}", "pattern": "{pattern}"}, rules.view)
-    edits = {"add_extraction_field": [{"op": "add", "file": place.file, "at": place.path, "value": value}]}
+    setting = {"op": "put", "file": place.file, "at": [*place.path, "{key}"], "each": "{settings}", "value": "{item}"}
+    edits: dict[str, list[dict[str, Any]]] = {"add_extraction_field": [{"op": "add", "file": place.file, "at": place.path, "value": value}, setting]}
     if "handles" in rules.view:
         at = [*place.path, *rules.view["handles"]]
         edits["alter_extraction_field"] = [{"op": "append", "file": place.file, "at": at, "value": "{handles}", "if": "{handles}"}]

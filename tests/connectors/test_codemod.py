@@ -1,7 +1,9 @@
 """The codemod holds here: one test a recipe on two layouts with the exact diff, and everything it must not touch."""
 
 import difflib
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from rubric.recipes import (
 from rubric.rendering import BadTemplate, render
 from rubric.schema import Confidence, Hint, Risk, Step
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "target-pipeline"
 HEAD = """
 version: 1
 steps:
@@ -393,6 +396,15 @@ def test_a_recipe_edits_a_layout_as_a_person_would(recipe, layout, tmp_path):
     plant(tmp_path, files)
     run = RecipeCodemod().run(job(CHANGES[recipe], rules), tmp_path)
     assert (run.status, diff(tmp_path, files)) == ("done", EXPECTED[recipe, layout])
+
+
+def test_a_new_field_brings_the_settings_that_the_change_names(tmp_path):
+    manifest = read_manifest((EXAMPLE / "triage.yaml").read_text())
+    plant(tmp_path, {"config/extraction.json": (EXAMPLE / "config/extraction.json").read_text()})
+    change = AddExtractionField(group="account", field="amount", label="amount", settings={"type": "amount", "handles": []}, example="12 pounds")
+    run = RecipeCodemod().run(replace(job(change, NESTED_RULES), manifest=manifest), tmp_path)
+    written = json.loads((tmp_path / "config/extraction.json").read_text())["account"]["amount"]
+    assert (run.status, written) == ("done", {"label": "amount", "type": "amount", "handles": []})
 
 
 def test_it_is_a_tree_agent():

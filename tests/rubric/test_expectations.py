@@ -69,6 +69,22 @@ def test_the_record_is_what_the_plan_acts_on() -> None:
     assert record_of(plan(trace={"record": "rec_9"})) == "rec_9"
 
 
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ({"is": "send.priority=lowest"}, True),
+        ({"is": "send.priority=low"}, False),
+        ({"contains": "send.priority"}, True),
+        ({"contains": "send.record_id"}, False),
+        ({"is": "send"}, True),
+        ({"is": "send.priority"}, False),
+    ],
+)
+def test_a_tool_is_named_with_what_it_is_sent(statement: dict[str, str], expected: bool) -> None:
+    sending = plan(tool_calls=[{"name": "send", "arguments": {"priority": "lowest"}}])
+    assert holds(says("tool", **statement), sending) is expected
+
+
 AFTER = plan(intent_path="access/locked", reply="Hello Jo, here are the steps.")
 NEW_LEAF, OLD_LEAF = says("intent", **{"is": "access/locked"}), says("intent", **{"is": "access/other"})
 

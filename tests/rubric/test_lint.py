@@ -141,6 +141,7 @@ def test_a_code_fires_alone(code: str, field: str, make: Callable[[], Hint]) -> 
         (ALTER_PB, "plan:access/locked", {}),  # where branches are no entries, the leaf is the target
         (PB, "plan:access/locked", {"template": "brand.new", "reply": "a text"}),
         (ALTER_PB, "plan:access/locked.default", {"tools": ["unlock"], "condition": "another"}),
+        (ALTER_PB, "plan:access/locked.default", {"tools": None, "drop": ["record"]}),  # taking a setting away changes something
         (ALTER_X, "extraction:account.number", {"handles": "spaces", "normaliser": "digits"}),
         (REFINE, "intent:access.leaves.locked", {"drop": [], "cues": {"sign in": 6}}),
         (W, "fetch:customer.weights.number", {"from": 5, "to": -1, "scores": {"rec_1": [8, 2]}}),

@@ -14,6 +14,7 @@ FIELDS = {
     "evil": "{to} {{x}}",
     "after": {"fetch": [{"record_id": "c1"}]},
     "none": [],
+    "written": ["block", {"name": "order", "send": "fields"}],
 }
 
 
@@ -28,6 +29,7 @@ FIELDS = {
         ("{template|group}.{template|name}", "close.joint"),
         ("{cues|keys}", ["please block"]),
         ("{tools.1}", "order"),
+        ("{written|named}", [{"name": "block"}, {"name": "order", "send": "fields"}]),
         ("{after.fetch.0.record_id}", "c1"),
         ("{after.fetch.5.record_id}", None),
         ("{{literal}}", "{literal}"),
