@@ -25,7 +25,7 @@ from service.wiring import utc_now
 
 ROOT = Path(__file__).parents[2]
 TOKEN, SECRET = "t" * 32, "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
-PATIENCE = 240
+PATIENCE = 480
 """seconds that a whole run may take"""
 PROGRESS = "SELECT (SELECT COUNT(*) FROM cases) + (SELECT COUNT(*) FROM history)"
 REBUILT = re.compile(r"-[0-9]+$")
