@@ -23,15 +23,27 @@ from tests.samples.world import Asked, World
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """One Postgres server per test process."""
+    found = _server()
+    command.upgrade(config_for(found.create("migrated")), "head")
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def durable() -> Iterator[Cluster]:
+    """One that the whole service starts on; slower, because it writes to the disk."""
+    found = _server(durable=True)
+    yield found
+    found.stop()
+
+
+def _server(*, durable: bool = False) -> Cluster:
     try:
-        found = Cluster()
+        return Cluster(durable=durable)
     except NoPostgres as error:
         if os.environ.get("TRIAGE_TEST_REQUIRE_POSTGRES") == "1":
             pytest.fail(str(error), pytrace=False)
         pytest.skip(f"!!! {error} !!!")
-    command.upgrade(config_for(found.create("migrated")), "head")
-    yield found
-    found.stop()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -97,3 +109,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     )  # fmt: skip
     with TestClient(create_app(settings, small_ports(folder, undo_seconds=0)), raise_server_exceptions=False) as browser:
         yield browser
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Figures that a test wants to be read, whichever process it ran in: `record_property("told", line)`."""
+    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
+        for name, line in report.user_properties:
+            if name == "told":
+                terminalreporter.write_line(str(line))

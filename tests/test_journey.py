@@ -182,6 +182,45 @@ def test_a_pull_behind_the_base_is_built_again(world: World, tmp_path: Path) -> 
     assert PHRASE not in plan_now(world, "nsb-026").reply
 
 
+SECOND, CLEARER = "Your present card works until the new one is first used.", "Use your present card until then."
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "fits"), [(SECOND, CLEARER, True), (PHRASE, "It takes a week.", False)], ids=["another phrase", "the same phrase"]
+)
+def test_two_hints_on_one_line_in_flight(world: World, said: str, instead: str, fits: bool) -> None:
+    """Both are confirmed and built on one base. The first lands; the second is made again on it, or says why it cannot be."""
+
+    def drafts(brief: Brief) -> Drafted:
+        if brief.case.external_id == "nsb-026":
+            return Drafted(hints=[rephrase(brief)])
+        change = {"recipe": "change_reply_template", "templates": TEMPLATES, "old": said, "new": instead}
+        must, must_not = [{"part": "reply", "contains": instead}], [{"part": "reply", "contains": said}]
+        return Drafted(hints=[rephrase(brief, change=change, must=must, must_not=must_not)])
+
+    world.with_ports(critic=ScriptedCritic(drafts))
+    first, second = the_case(world, "nsb-026"), world.rejects(CASES["nsb-026"]["ticket"], f"not '{said}'", name="x-1")
+    world.runs()
+    hints = [world.hint_of(first), world.hint_of(second)]
+    for hint in hints:
+        world.confirms(hint.id)
+    one, two = [world.runs().pull_of(hint.id) for hint in hints]
+    assert (one.state, two.state, one.base_sha) == (PullState.ready, PullState.ready, two.base_sha)
+    for pull in (one, two):
+        world.merges(pull.id)
+    world.runs()
+    landed = world.pull(one.id)
+    assert landed.state is PullState.merged and world.broken == []
+    reply, after = plan_now(world, "nsb-026").reply, world.pull(two.id)
+    assert BETTER in reply and PHRASE not in reply
+    if fits:
+        assert (after.state, after.base_sha, world.host.head()) == (PullState.merged, landed.merged_sha, after.merged_sha), after.closed_reason
+        assert CLEARER in reply and world.story(second)["outcome_of_fix"] == "cured"
+    else:
+        assert after.state is PullState.ready and "text_not_found" in (after.closed_reason or ""), (after.state, after.closed_reason)
+        assert world.host.head() == landed.merged_sha
+
+
 def test_a_target_without_a_manifest_fails_its_cases_by_name_and_the_rest_goes_on(world: World, tmp_path: Path) -> None:
     world.with_ports(critic=ScriptedCritic(says_the_same))
     manifest = world.host.read(world.host.head(), "triage.yaml")

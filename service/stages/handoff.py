@@ -82,7 +82,10 @@ def build(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> 
 
 
 def rebuild(db: Database, ports: Ports, pull_id: str) -> bool:
-    """Make the pull's change again on the newest base, on a branch of its own. False: it does not fit any more."""
+    """Make the pull's change again on the newest base, on a branch of its own. False: it does not fit any more.
+
+    Safe to repeat: a pull that stands on the newest base already is left as it is.
+    """
     with db.read() as session:
         pull = pulls.get(session, pull_id)
         if pull is None or pull.state is not PullState.landing:
@@ -92,6 +95,8 @@ def rebuild(db: Database, ports: Ports, pull_id: str) -> bool:
     if approved is None:
         return False
     try:
+        if host_of(ports.hosts, pull.target).head() == pull.base_sha:
+            return True
         built = _make(ports, approved)
     except (_Refused, PortError) as error:
         with db.begin() as session:

@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -552,6 +553,44 @@ def test_line_ends_tabs_mode_and_the_missing_last_line_break_stay(tmp_path):
     assert RecipeCodemod().run(job(CHANGES["adjust_fetch_weight"], NESTED_RULES), tmp_path).status == "done"
     assert snapshot(tmp_path) == {"config/fetch.json": text.replace(":4", ":6").encode()}
     assert (tmp_path / "config/fetch.json").stat().st_mode & 0o777 == 0o755
+
+
+ODD = (
+    "# owner: desk\r\ndefaults: &mail {email: 4}\r\nguest: *mail\r\naccount:\r\n  # what a field weighs\r\n  weights:\r\n    email: 4  #\tmail\r\n"
+    "\r\n    # the last one\r\n    postcode: 2\r\n  handles:\r\n    - spaces\r\n    # between two\r\n    - dots\r\n  threshold: 5  # sum"
+)
+
+
+def odd(tmp_path, text):
+    plant(tmp_path, {"config/fetch.yaml": text})
+    asked = job(CHANGES["adjust_fetch_weight"], NESTED_RULES)
+    rules = HEAD.replace("KIND", "yaml").replace("FILES", "config/*.yaml") + NESTED_RULES.replace("config/fetch.json", "config/fetch.yaml")
+    run = RecipeCodemod().run(TreeJob(asked.job_id, asked.hint, read_manifest(rules)), tmp_path)
+    return run.status, run.reason.partition(":")[0], (tmp_path / "config/fetch.yaml").read_bytes().decode()
+
+
+@pytest.mark.parametrize(
+    "text", [ODD, ODD.replace("\r\n", "\n"), ODD + "\r\n", ODD.replace(" 4  #", " 4    #")], ids=["crlf", "lf", "last line break", "blanks"]
+)
+def test_only_the_named_value_of_an_odd_yaml_changes(text, tmp_path):
+    """Aliases beside it, comments between items, tabs, either line end, with and without a last one."""
+    after = re.sub(r"(    email: )4", r"\g<1>6", text)
+    assert after != text
+    assert odd(tmp_path, text) == ("done", "edited config/fetch.yaml", after)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (ODD.replace("    postcode: 2", "    email: 2"), "duplicate_key"),
+        (ODD.replace("  handles:", "  weights:"), "duplicate_key"),
+        (ODD.replace("    email: 4", "    email: &four 4").replace("threshold: 5", "threshold: *four"), "alias"),
+        ("base: &w {email: 4}\naccount: {weights: *w}\n", "alias"),
+        (ODD.replace("    email", "\temail"), "unparsable"),
+    ],
+)
+def test_an_odd_yaml_that_cannot_be_edited_safely_stays_as_it_is(text, reason, tmp_path):
+    assert odd(tmp_path, text) == ("gave_up", reason, text)
 
 
 def test_a_star_of_the_manifest_means_any_key(tmp_path):

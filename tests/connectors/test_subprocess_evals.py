@@ -320,6 +320,15 @@ def test_one_bad_case_sinks_only_itself(runner, tree, scratch, ticket, failure):
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.parametrize(("end", "failure"), [("", None), ("sys.exit(3)", "replay_exit")])
+def test_a_replay_that_prints_a_hundred_megabytes_is_judged_by_its_answer(runner, tree, scratch, end, failure):
+    loud = "import json, sys\nfor _ in range(50):\n for pipe in (sys.stdout, sys.stderr): pipe.write('Jane Doe ' * 111_112)\n"
+    loud += f"json.dump({{'external_id': 'c0', 'plan': {PLAN}}}, open(sys.argv[2], 'w'))\n{end}"
+    (answer,) = runner.replay(replay(argv=["python", "-S", "-E", "-c", loud, "{in}", "{out}"], timeout_s=20), tree, cases("a"))
+    assert (answer.failure, answer.plan and answer.plan["reply"]) == (failure, None if failure else "Hello")
+    assert "Jane" not in answer.detail and list(scratch.iterdir()) == []
+
+
 def test_a_case_cannot_answer_for_another_that_was_asked(runner, tree):
     swap = "import json, sys\nids = [json.loads(line)['external_id'] for line in open(sys.argv[1])]\n"
     swap += "open(sys.argv[2], 'w').write(json.dumps({'external_id': 'c0' if ids == ['c1'] else ids[0], 'plan': {'intent_path': ['x']}}))"

@@ -1,15 +1,19 @@
 """The critic's room holds here: whatever the critic does, the case ends in a named state, and only once."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from connectors.ports import PortError
 from connectors.scripted import ScriptedCritic
+from connectors.subprocess_evals import SubprocessEvals
 from rubric.drafting import Abstained, Brief, Drafted
 from rubric.schema import Outcome
 from service.lifecycle import DraftState, ReviewState
 from service.stages import critic, intake
 from service.store import cases, hints
-from tests.samples.small import small_host, weigh_less, weight_hint
+from tests.samples.small import MANIFEST, small_host, weigh_less, weight_hint
 from tests.samples.world import World
 
 
@@ -186,3 +190,38 @@ def test_held_out_examples_are_never_shown(world: World) -> None:
     shown = {one.case_id for one in asked.briefs[0].precedents}
     assert shown and "held_out" in sides.values()
     assert "held_out" not in {sides[case_id] for case_id in shown}
+
+
+REPLAY = """
+import json, os, sys, time
+given, out = sys.argv[1:]
+{how}
+"""
+SICK = {
+    "garbage": 'open(out, "w").write("done!")',
+    "no file": "pass",
+    "exits 3": "print('Jane Doe', file=sys.stderr); sys.exit(3)",
+    "dies": "os.kill(os.getpid(), 9)",
+    "hangs": "time.sleep(600)",
+    "answers for another": 'json.dump({"external_id": "c999", "plan": {"intent_path": ["x"], "reply": ""}}, open(out, "w"))',
+    "no plan": 'json.dump({"external_id": json.loads(open(given).readline())["external_id"], "plan": {"reply": 7}}, open(out, "w"))',
+    "writes 100 MB": '[open(out, "a").write("x" * 1_000_000) for _ in range(100)]',
+    "prints 100 MB": '[sys.stdout.write("Jane Doe " * 111_112) for _ in range(100)]',
+}
+
+
+@pytest.mark.parametrize("how", SICK)
+def test_a_replay_that_goes_wrong_ends_in_a_named_state_and_costs_no_case(how: str, world: World, tmp_path: Path) -> None:
+    """Real processes. Once the pipeline is mended, the same case is drafted."""
+    accepted, case_id = world.accepts("email"), world.rejects("email postcode", "wrong person")
+    well = world.ports
+    manifest = MANIFEST.replace("replay: {argv: [replay,", "replay: {timeout_s: 1, argv: [python, -S, -E, replay.py,").encode()
+    host = small_host(**{"triage.yaml": manifest, "replay.py": REPLAY.format(how=SICK[how]).encode()})
+    world.with_ports(hosts={"bank": host}, evals=SubprocessEvals(tmp_path / "evals", python=sys.executable))
+    state, _, reason = end(world.runs(), case_id)
+    assert state in ("abstained", "failed") and reason and reason != "internal", (state, reason)
+    assert world.broken == [] and "Jane" not in reason and end(world, accepted)[0] == "control"
+    assert list((tmp_path / "evals").iterdir()) == []
+    world.with_ports(hosts=well.hosts, evals=well.evals)
+    critic.draft_again(world.db, case_id, by="gwen")
+    assert end(world.runs(), case_id)[0] == "drafted"

@@ -88,6 +88,28 @@ def test_a_lost_row_fails(world: World) -> None:
     assert found.state is GateState.failed and "1 lost" in reasons(found) and "f2" in reasons(found)
 
 
+def red(*rows: str) -> ScriptedEvals:
+    """A target some of whose rows fail, with the change and without."""
+    small = small_evals()
+    return ScriptedEvals(lambda suite, tree, row: row["id"] not in rows and small._passes(suite, tree, row), small._plan)
+
+
+@pytest.mark.parametrize("rows", [("f2",), ("f1", "f2")])
+def test_rows_that_were_red_before_do_not_stop_a_cure_and_are_named(world: World, rows: tuple[str, ...]) -> None:
+    found = run(world.with_ports(evals=red(*rows)), built(world))
+    assert found.state is GateState.passed, reasons(found)
+    (suite,) = found.report["suites"]
+    assert set(rows) <= set(suite["failing"]), suite
+
+
+def test_a_base_that_is_red_from_end_to_end_is_no_crash_and_has_its_reason(world: World) -> None:
+    """Nothing passes on either side: the pull's own row proves nothing, and the report says so."""
+    pull = built(world)
+    found = run(world.with_ports(evals=red("f1", "f2", pull.hint_id)), pull)
+    assert found.state is GateState.failed and "its eval row does not go from failing to passing" in reasons(found)
+    assert world.pull(pull.id).state is PullState.draft
+
+
 def test_a_row_that_does_not_go_from_failing_to_passing_is_no_proof(world: World) -> None:
     """The pull brings a row; by the time of the gate it passes on both sides."""
     pull = built(world)

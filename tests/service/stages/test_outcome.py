@@ -98,6 +98,18 @@ def test_a_pull_behind_the_base_is_built_again_and_gated_again(world: World, pul
         ]  # fmt: skip
 
 
+def test_a_rebuild_whose_end_was_lost_is_not_made_again(world: World, pull: pulls.Pull) -> None:
+    """The crash between writing the new branch down and the flow's note that the step is done."""
+    world.host.pushes({"README.md": b"news\n"})  # type: ignore[attr-defined]
+    world.merges(pull.id)
+    assert handoff.rebuild(world.db, world.ports, pull.id)
+    once, jobs = world.pull(pull.id), len(world.jobs())
+    assert handoff.rebuild(world.db, world.ports, pull.id)
+    assert world.pull(pull.id) == once and once.branch.endswith("-2")
+    assert (len(world.host.branches), len(world.jobs())) == (2, jobs)  # type: ignore[attr-defined]
+    assert world.runs().pull(pull.id).state is PullState.merged
+
+
 def test_a_change_that_does_not_fit_any_more_goes_back_to_the_person(world: World, pull: pulls.Pull) -> None:
     world.host.pushes({"config/fetch.json": b'{"weights": {"email": 3, "postcode": 4}}\n'})  # type: ignore[attr-defined]
     world.merges(pull.id)
