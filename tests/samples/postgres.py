@@ -1,4 +1,4 @@
-"""A private Postgres server for one test process: unix socket only, no durability, run as `nobody` when we are root."""
+"""A private Postgres server for one process: unix socket only, no durability unless asked for, run as `nobody` when we are root."""
 
 import ctypes
 import os
@@ -10,10 +10,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
-OFF = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c listen_addresses= -c max_connections=200 -c shared_buffers=64MB"
+SIZE = "-c listen_addresses= -c max_connections=200 -c shared_buffers=64MB"
+OFF = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off"
 
 
 class NoPostgres(Exception):
@@ -23,11 +25,12 @@ class NoPostgres(Exception):
 class Cluster:
     """Databases come and go by name; a template makes a new one a copy of files."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: str = OFF) -> None:
+        """`options` of the server; with none it is as durable as Postgres is by itself."""
         binaries = _binaries()
         self._folder = Path(tempfile.mkdtemp(prefix="triage-pg-", dir="/tmp"))  # short: a socket's path has 107 bytes at most
         self._count = 0
-        self._who: dict[str, object] = {"cwd": "/"}
+        self._who: dict[str, Any] = {"cwd": "/"}
         user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         if os.geteuid() == 0:  # initdb refuses root
             nobody = pwd.getpwnam("nobody")
@@ -41,7 +44,7 @@ class Cluster:
         if made.returncode:
             raise NoPostgres(f"initdb failed: {made.stderr.decode()[-500:]}")
         self._log = open(self._folder / "log", "wb")  # noqa: SIM115 — the server writes to it
-        argv = [binaries / "postgres", "-D", data, "-k", self._folder, *OFF.split()]
+        argv: list[str | Path] = [binaries / "postgres", "-D", data, "-k", self._folder, *SIZE.split(), *options.split()]
         self._server = subprocess.Popen(argv, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL, preexec_fn=_end_with_us, **self._who)
         self._admin = self._connected()
 
