@@ -28,7 +28,7 @@ BATCH = 200
 """most deliveries in one commit"""
 LINGER = 0.003
 """seconds that a commit waits for the next delivery, while fewer are there than came together last time"""
-MASK_BATCH = 20
+MASK_BATCH = 50
 """cases masked by one flow"""
 SWEPT = 500
 """most cases taken up by one sweep"""
