@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint locks check clean
+.PHONY: help setup demo serve test bench lint locks check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ serve: setup ## start the server; settings come from the environment or .env
 
 test: setup ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+bench: setup ## measure this machine: intake against a bare endpoint, replay, drafts, gate
+	$(BIN)/python -m bench.speed
 
 lint: setup ## look at style, form and types
 	$(BIN)/ruff check .

@@ -45,6 +45,7 @@ _TIMESTAMP = re.compile(rb"0|[1-9][0-9]{0,9}")
 _SIGNATURE = re.compile(rb"[A-Za-z0-9+/]{43}=")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?P<zone>[Zz]|[+-][0-9]{2}:[0-9]{2})?")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_ESCAPED = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")  # without one, a body of few bytes has neither what cannot be stored nor too much
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Headers = Iterable[tuple[bytes, bytes]] | Mapping[str, str] | Mapping[bytes, bytes]
@@ -188,7 +189,7 @@ def parse_case(body: bytes) -> Case:
         tree = load_json(body)
     except Unreadable as error:
         raise Refusal(422, error.code, str(error)) from None
-    _raise_first(list(_unstorable(tree)))
+    _raise_first(list(_unstorable(tree)) if len(body) > min(2 * MAX_VALUES, TEXT_CAP) or _ESCAPED.search(body) else [])
     problems = list(_read_times(tree))
     if isinstance(tree, dict) and tree.get("verdict") in ("accepted", "rejected"):
         tree["verdict"] = Verdict(tree["verdict"])

@@ -1,5 +1,6 @@
 """The words that every floor speaks: frozen values for cases, plans, hints, findings and inventories."""
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -13,12 +14,14 @@ TEXT_CAP = 64 * 1024
 """Largest single text field, in characters."""
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,63}$"
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def storable(text: str) -> str:
     """Refuse what one of our two databases cannot hold, so that both give the same answer."""
     if "\x00" in text:
         raise ValueError("holds a NUL character, which cannot be stored")
-    if any("\ud800" <= char <= "\udfff" for char in text):
+    if not text.isascii() and _SURROGATE.search(text):
         raise ValueError("holds a lone surrogate, which is not a character")
     return text
 

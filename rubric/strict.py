@@ -13,6 +13,8 @@ MAX_DEPTH = 32
 """Deepest nesting of any document from outside."""
 MAX_INTEGER = 2**53
 """Largest whole number that every JSON reader agrees on."""
+_NESTING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+"""a whole string, or what opens or closes a level; a loop over the characters took a third of reading a case"""
 
 
 class Unreadable(ValueError):
@@ -43,22 +45,13 @@ def load_json(data: bytes, *, what: str = "the body") -> Any:
 
 
 def _check_depth(text: str, what: str) -> None:
-    depth, in_string, escaped = 0, False, False
-    for char in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in "[{":
+    depth = 0
+    for token in _NESTING.findall(text):
+        if token in ("[", "{"):
             depth += 1
             if depth > MAX_DEPTH:
                 raise Unreadable("too_deep", f"{what} is nested deeper than {MAX_DEPTH} levels")
-        elif char in "]}":
+        elif token in ("]", "}"):
             depth -= 1
 
 

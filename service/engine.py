@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 VERSION = "1"
 """Pinned: the default is a hash of the source, and every deploy would strand the flows of the one before."""
-LIGHT, DRAFT, WORK, LANDING = "light", "draft", "work", "landing"
-QUEUE_OF = {"draft": DRAFT, "handoff": WORK, "gate": WORK, "land": LANDING}
-"""flow → queue; whatever is not named is light. A draft has a queue of its own: it runs the target's replay, and must not wait behind a gate"""
+LIGHT, MASK, DRAFT, WORK, LANDING = "light", "mask", "draft", "work", "landing"
+QUEUE_OF = {"mask": MASK, "draft": DRAFT, "handoff": WORK, "gate": WORK, "land": LANDING}
+"""flow → queue; others are light. A draft runs replays and must not wait behind a gate; masks only compute, so two at most run"""
 ACTIVE = ["PENDING", "ENQUEUED", "DELAYED"]
 LOCK_CLASS = 7_214
 """first key of our Postgres advisory locks"""
@@ -111,7 +111,7 @@ class Engine:
                 _REGISTERED.add(flow)
                 DBOS.workflow(name=flow, max_recovery_attempts=5)(_trampoline(flow))
         DBOS.launch()
-        for queue, most in {LIGHT: max(4, self._workers * 2), DRAFT: self._workers, WORK: self._workers}.items():
+        for queue, most in {LIGHT: max(4, self._workers * 2), MASK: 2, DRAFT: self._workers, WORK: self._workers}.items():
             DBOS.register_queue(queue, worker_concurrency=most, polling_interval_sec=self._poll, on_conflict="always_update")
         DBOS.register_queue(LANDING, global_concurrency=1, polling_interval_sec=self._poll, on_conflict="always_update")
 

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import phonenumbers
@@ -81,6 +82,7 @@ def _pattern(value: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){''.join(parts)}(?!\w)", re.IGNORECASE)
 
 
+@lru_cache(maxsize=2048)  # sorting the forms of each letter of each name was half of the work of masking
 def _letter(char: str) -> str:
     """One character as people type it: é for e, ae and a for ä, combining accents after it."""
     if not char.isalpha():

@@ -26,7 +26,9 @@ from service.store import cases, hints, history, originals
 log = structlog.get_logger(__name__)
 BATCH = 200
 """most deliveries in one commit"""
-MASK_BATCH = 20
+LINGER = 0.003
+"""seconds that a commit waits for the next delivery, while fewer are there than came together last time"""
+MASK_BATCH = 50
 """cases masked by one flow"""
 SWEPT = 500
 """most cases taken up by one sweep"""
@@ -171,6 +173,9 @@ def _row(delivery: Delivery, case_id: str, name: str, content: str, split_side: 
     }
 
 
+_Waiting = tuple[Delivery, "Future[Receipt | CaseConflict]"]
+
+
 class Desk:
     """Commits all deliveries that wait together: one flush for many senders, and one writer for SQLite."""
 
@@ -178,7 +183,9 @@ class Desk:
         self._db = db
         self._secret = split_secret
         self._nudge = nudge
-        self._waiting: queue.SimpleQueue[tuple[Delivery, Future[Receipt | CaseConflict]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._together = 1
+        """how many senders seem to be at it: those of the last commit, and those who came while it ran"""
         self._thread = threading.Thread(target=self._work, name="intake-desk", daemon=True)
         self._thread.start()
 
@@ -195,19 +202,27 @@ class Desk:
 
     def _work(self) -> None:
         while (first := self._waiting.get()) is not None:
-            batch, last = [first], False
-            while len(batch) < BATCH and not self._waiting.empty():
-                item = self._waiting.get()
-                if item is None:
-                    last = True
-                    break
-                batch.append(item)
+            batch, last = self._gathered(first)
             # a sender that has gone away has cancelled its answer; nobody was told that this is stored
             self._commit([item for item in batch if item[1].set_running_or_notify_cancel()])
+            self._together = len(batch) + self._waiting.qsize()
             if last:
                 return
 
-    def _commit(self, batch: list[tuple[Delivery, "Future[Receipt | CaseConflict]"]]) -> None:
+    def _gathered(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+        """What is committed together, and whether that is the end. A lone sender never waits; many would pay for two commits instead of one."""
+        batch = [first]
+        while len(batch) < BATCH:
+            try:
+                item = self._waiting.get(timeout=LINGER) if len(batch) < self._together else self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                return batch, True
+            batch.append(item)
+        return batch, False
+
+    def _commit(self, batch: list[_Waiting]) -> None:
         if not batch:
             return
         try:

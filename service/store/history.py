@@ -90,18 +90,20 @@ def count(session: Session, thing: str, state: str, change: int) -> None:
 
 
 def _write_tallies(session: Session) -> None:
-    for (thing, state), change in sorted(session.info.pop("tallies", {}).items()):
-        if change:
-            _add(session, thing, state, change)
+    changes = [
+        {"thing": thing, "state": state, "number": change} for (thing, state), change in sorted(session.info.pop("tallies", {}).items()) if change
+    ]
+    if changes:
+        session.connection().execute(_ADD[session.connection().dialect.name], changes)
 
 
-def _add(session: Session, thing: str, state: str, change: int) -> None:
-    guarded = update(Tally).where(col(Tally.thing) == thing, col(Tally.state) == state).values(number=col(Tally.number) + change)
-    if session.connection().execute(guarded).rowcount == 0:
-        insert = postgres_insert if session.connection().dialect.name == "postgresql" else sqlite_insert
-        row = insert(Tally).values(thing=thing, state=state, number=change)
-        total = {"number": col(Tally.number) + change}
-        session.connection().execute(row.on_conflict_do_update(index_elements=["thing", "state"], set_=total))
+def _adding(insert: Any) -> Any:
+    row = insert(Tally)
+    return row.on_conflict_do_update(index_elements=["thing", "state"], set_={"number": col(Tally.number) + row.excluded.number})
+
+
+_ADD = {"postgresql": _adding(postgres_insert), "sqlite": _adding(sqlite_insert)}
+"""built once: it is part of every commit"""
 
 
 def tallies(session: Session, thing: str) -> dict[str, int]:

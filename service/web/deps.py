@@ -45,7 +45,8 @@ class House:
     """name of each part that is not ready → why"""
 
 
-def house(request: Request) -> House:
+async def house(request: Request) -> House:
+    """Async, or each request would wait for a thread to look at an attribute."""
     found: House = request.app.state.house
     return found
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect
@@ -14,6 +14,7 @@ from service.stages.intake import Delivery
 from service.web.deps import House, HouseDep, Source, problem
 
 router = APIRouter(tags=["intake"])
+HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "duplicate: stored before, nothing changed"},
     400: {"description": "malformed headers, or a body that broke off"},
@@ -25,20 +26,19 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     422: {"description": "not a case; `detail` names the field"},
     503: {"description": "not known to be stored; send it again"},
 }
+SIGNED = [{"name": name, "in": "header", "required": True, "schema": {"type": "string"}} for name in HEADERS]
+"""for the schema only: `verify` reads them itself, as they came"""
 
 
 class TooLarge(Exception):
     """More bytes than the limit."""
 
 
-@router.post("/v1/cases", status_code=202, summary="Receive a case", responses=ANSWERS)
+@router.post("/v1/cases", status_code=202, summary="Receive a case", responses=ANSWERS, openapi_extra={"parameters": SIGNED})
 async def receive_case(
     request: Request,
     home: HouseDep,
     source: Annotated[str | None, Query(max_length=64, description="name of the sending source; may be left out when there is one")] = None,
-    webhook_id: Annotated[str | None, Header()] = None,
-    webhook_timestamp: Annotated[str | None, Header()] = None,
-    webhook_signature: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Take one signed case (Standard Webhooks). 202 new and 200 duplicate are said only of what is stored durably."""
     name, known = _source(home, source)

@@ -10,10 +10,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
-SMALL = "-c listen_addresses= -c max_connections=200 -c shared_buffers=64MB"
+SIZE = "-c listen_addresses= -c max_connections=200 -c shared_buffers=64MB"
 OFF = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off"
 
 
@@ -29,7 +30,7 @@ class Cluster:
         binaries = _binaries()
         self._folder = Path(tempfile.mkdtemp(prefix="triage-pg-", dir="/tmp"))  # short: a socket's path has 107 bytes at most
         self._count = 0
-        self._who: dict[str, object] = {"cwd": "/"}
+        self._who: dict[str, Any] = {"cwd": "/"}
         user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         if os.geteuid() == 0:  # initdb refuses root
             nobody = pwd.getpwnam("nobody")
@@ -43,7 +44,7 @@ class Cluster:
         if made.returncode:
             raise NoPostgres(f"initdb failed: {made.stderr.decode()[-500:]}")
         self._log = open(self._folder / "log", "wb")  # noqa: SIM115 — the server writes to it
-        argv = [binaries / "postgres", "-D", data, "-k", self._folder, *SMALL.split(), *("" if durable else OFF).split()]
+        argv = [binaries / "postgres", "-D", data, "-k", self._folder, *SIZE.split(), *("" if durable else OFF).split()]
         self._server = subprocess.Popen(argv, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL, preexec_fn=_end_with_us, **self._who)
         self._admin = self._connected()
 

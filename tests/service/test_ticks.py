@@ -150,6 +150,20 @@ def test_the_clock_starts_beats_and_stops(world: World) -> None:
     clock.nudge()  # after the end: no error
 
 
+def test_senders_go_first_but_not_for_ever(world: World) -> None:
+    """While cases keep coming they are not swept, until the first has waited long enough."""
+    case_id = world.rejects("email postcode", "wrong person")
+    clock = Clock(world.db, Flows(), settle=0)  # type: ignore[arg-type]
+    sweep = {job.id: job.func for job in clock._scheduler.get_jobs()}["sweep"]
+    clock.nudge()
+    sweep()
+    assert world.asked.flows(world.db) == []
+    clock._first -= ticks.AT_LATEST
+    clock.nudge()
+    sweep()
+    assert ("draft", case_id) in world.asked.flows(world.db)
+
+
 def test_a_beat_that_fails_is_logged_and_swallowed(world: World) -> None:
     flows = Flows()
     clock = Clock(world.db, flows, settle=0)  # type: ignore[arg-type]
