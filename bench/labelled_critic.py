@@ -5,7 +5,6 @@ from typing import Any
 from bench.rehearsal import Cluster
 from rubric.catalogue import load
 from rubric.drafting import Abstained, Brief, Drafted
-from rubric.inventory import words_of
 from rubric.recipes import AdjustFetchWeight
 from rubric.schema import Case, Entry, Expectation, Hint, Outcome, Plan, Step, ToolCall, text_of
 
@@ -70,7 +69,7 @@ def promised(now: Plan, right: dict[str, Any]) -> tuple[list[Expectation], list[
 
 
 def _scores(change: AdjustFetchWeight, case: Case, weights: list[Entry]) -> dict[str, tuple[float, float]]:
-    numbers = {words_of(entry)[-1]: entry.value for entry in weights if words_of(entry)[:-1] == (change.record_type,)}
+    numbers = {entry.words[-1]: entry.value for entry in weights if entry.words[:-1] == (change.record_type,)}
     delta = change.to - change.from_
     return {
         one.record_id: (one.score, sum(numbers.get(name, 0) for name in one.matched_fields) + delta * one.matched_fields.count(change.field))

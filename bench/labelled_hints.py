@@ -158,7 +158,7 @@ def _new_branch(desk: Desk) -> Options:
     namesakes = [(entry.view["condition"], entry.view["template"]) for entry in desk.branches() if entry.parts[-1] == name]
     for entry in beside:  # like a sibling whose condition and template are called after it
         if entry.parts[-1] in entry.view["condition"] and entry.parts[-1] in entry.view["template"]:
-            namesakes.append(tuple(entry.view[word].replace(entry.parts[-1], name) for word in ("condition", "template")))  # type: ignore[arg-type]
+            namesakes.append(tuple(entry.view[word].replace(entry.parts[-1], name) for word in ("condition", "template")))
     for (condition, template), _ in Counter(namesakes).most_common(4):
         for tools in tools_like(_longest_calls(desk)):
             for before in reversed(beside):

@@ -82,7 +82,7 @@ class Rehearsal:
         self.cases, self.wanted, self.folder = list(cases), wanted, folder
         self._index: tuple[Any, dict[str, list[tuple[int, str, int]]], int] | None = None
         self._said: dict[tuple[int, int], set[str]] = {}
-        self.intent.scores = self._scores
+        setattr(self.intent, "scores", self._scores)  # noqa: B010 — the target's module, not ours
         self.base = folder / "none"
         self.before: dict[str, dict[str, Any]] = {}
         self.codemod = RecipeCodemod()

@@ -75,9 +75,7 @@ def adopted(brief: Brief, catalogue: Catalogue, most: int) -> list[Candidate]:
     found = []
     for key, times in count.most_common(most):
         hint = first[key]
-        offer = Offer(
-            step=hint.step, target=hint.target, change=_own(brief, hint), summary=hint.summary, signals=[], instead=hint.worked_example.plan_instead
-        )
+        offer = Offer(step=hint.step, target=hint.target, change=_own(brief, hint), summary=hint.summary, signals=[], instead=hint.summary)
         score = IN_PLAY + 0.03 * min(times, 5) + 0.1 * min(1, said_of(brief.case.comment, catalogue, hint.recipe)) + _support(offer, near)
         found.append(Candidate(hint=_hint(brief, catalogue, offer, near), score=score))
     return found
