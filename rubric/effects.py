@@ -2,7 +2,7 @@
 
 from rubric.expectations import record_of
 from rubric.reading import content, mentions, tokens_of, words
-from rubric.schema import Expectation, Plan
+from rubric.schema import Expectation, Plan, Step
 from rubric.symptoms import Symptom, complaints
 
 SAID: dict[str, tuple[Symptom, ...]] = {
@@ -30,14 +30,32 @@ def expectations(before: Plan, after: Plan) -> tuple[list[Expectation], list[Exp
         return [Expectation.model_validate({"part": "record", "is": record_of(after)})], []
     if before.reply != after.reply:
         return [], [Expectation.model_validate({"part": "reply", "is": before.reply})]
-    fields = [name for name in _fields(after) if name not in _fields(before)]
-    return [Expectation(part="extraction", contains=name) for name in fields], []
+    if before.tool_calls != after.tool_calls:
+        return _arguments(before, after)
+    old_fields, new_fields = _fields(before), _fields(after)
+    must = [Expectation(part="extraction", contains=name) for name in new_fields if name not in old_fields]
+    otherwise = [f"{name}={old_fields[name]}" for name in old_fields if name in new_fields and new_fields[name] != old_fields[name]]
+    return must, [Expectation.model_validate({"part": "extraction", "is": one}) for one in otherwise]
 
 
-def part_of(before: Plan, after: Plan) -> str | None:
-    """The part of the plan in which a change shows first, as a reader of both plans would name it; None when they are the same."""
+def _arguments(before: Plan, after: Plan) -> tuple[list[Expectation], list[Expectation]]:
+    """The same, for tools that are called with other arguments."""
+    must: list[Expectation] = []
+    must_not: list[Expectation] = []
+    for old, new in zip(before.tool_calls, after.tool_calls, strict=False):
+        must += [Expectation(part="tool", contains=f"{new.name}.{key}") for key in new.arguments if key not in old.arguments]
+        must_not += [Expectation(part="tool", contains=f"{old.name}.{key}") for key in old.arguments if key not in new.arguments]
+        changed = (key for key in old.arguments if key in new.arguments and old.arguments[key] != new.arguments[key])
+        must_not += [Expectation.model_validate({"part": "tool", "is": f"{old.name}.{key}={old.arguments[key]}"}) for key in changed]
+    return must, must_not
+
+
+def part_of(step: Step, before: Plan, after: Plan) -> str | None:
+    """The part of the plan in which a change at a step shows first, as a reader of both plans would name it; None when they are the same."""
     if before.leaf != after.leaf:
         return "topic"
+    if step is Step.fetch and record_of(before) == record_of(after) and before.reply != after.reply:
+        return "asked"  # the same record is the best one still; whether it is good enough is what changed
     if record_of(before) != record_of(after):
         return "record" if record_of(before) and record_of(after) else "asked"
     if changed_fields(before, after):

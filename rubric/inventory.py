@@ -52,11 +52,11 @@ def template(inventory: Inventory, name: str) -> Entry | None:
     return next((entry for entry in inventory.of(Step.reply) if is_named(entry, name)), None)
 
 
-_DOTTED = re.compile(r"\b([a-z][a-z0-9_]{0,59})\.([a-z][a-z0-9_]{0,59})\b")
+_DOTTED = re.compile(r"[\"']([a-z][a-z0-9_]{0,59})\.([a-z][a-z0-9_]{0,59})[\"']")
 
 
 def field_names(text: str, inventory: Inventory) -> set[str]:
-    """Dotted names in a text whose first word is a group of extracted fields."""
+    """Quoted dotted names in a text whose first word is a group of extracted fields."""
     groups = {entry.words[0] for entry in inventory.of(Step.extraction) if len(entry.words) == 2}
     return {f"{group}.{field}" for group, field in set(_DOTTED.findall(text)) if group in groups}
 

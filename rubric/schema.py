@@ -294,7 +294,7 @@ class Inventory(Value):
 
     entries: dict[str, Entry] = {}
     spoken_of: frozenset[str] = frozenset()
-    """dotted names (`group.field`) that the target's eval rows use, whether there is an entry for them or not"""
+    """dotted names (`group.field`) that the target's data files use, whether there is an entry for them or not"""
 
     def of(self, step: Step) -> list[Entry]:
         return self._by_step.get(step, [])

@@ -11,7 +11,7 @@ from rubric.drafting import Candidate
 from rubric.effects import changed_fields, expectations, fits, part_of, pointed_at
 from rubric.expectations import difference, judge
 from rubric.recipes import edit_of
-from rubric.schema import Case, Hint, Plan, WorkedExample
+from rubric.schema import Case, Hint, Plan, Step, WorkedExample
 from service.redaction import redact, redact_plan
 from service.targets import Target
 from service.trials import Trials
@@ -160,7 +160,7 @@ def _tried(lab: _Lab, candidate: Candidate) -> Proof | None:
     before, after = found.pop(lab.around.case_id, (None, None))
     if before is None or after is None:
         return None
-    changes, part = difference(before, after), part_of(before, after)
+    changes, part = difference(before, after), part_of(candidate.hint.step, before, after)
     if not changes or part is None:
         return None
     hint = candidate.hint
@@ -173,7 +173,7 @@ def _tried(lab: _Lab, candidate: Candidate) -> Proof | None:
     shown = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence, "changes_controls": harmed}
     comment = lab.around.case.comment
     unseen = all(line.startswith("extraction:") for line in changes)
-    score = candidate.score + 0.35 * fits(comment, part) + 0.5 * pointed_at(comment, before, after) + _support(lab, found, part)
+    score = candidate.score + 0.35 * fits(comment, part) + 0.5 * pointed_at(comment, before, after) + _support(lab, found, hint.step, part)
     return Proof(hint.model_copy(update=shown), score - HARM * bool(harmed) - UNSEEN * unseen)
 
 
@@ -181,11 +181,11 @@ def _differs(old: Plan | None, new: Plan | None) -> bool:
     return bool(difference(old, new)) if old is not None and new is not None else (old is None) is not (new is None)
 
 
-def _support(lab: _Lab, found: Mapping[str, tuple[Plan | None, Plan | None]], part: str) -> float:
+def _support(lab: _Lab, found: Mapping[str, tuple[Plan | None, Plan | None]], step: Step, part: str) -> float:
     """What the comments of other rejections say to the change moving them too; those that complain of something else count against it."""
     total = 0.0
     for one, (before, after) in found.items():
-        if one in lab.around.rejected and before is not None and after is not None and part_of(before, after) == part:
+        if one in lab.around.rejected and before is not None and after is not None and part_of(step, before, after) == part:
             comment = lab.around.rejected[one].comment
             total += min(1.0, 0.4 + 0.6 * fits(comment, part) + 0.5 * pointed_at(comment, before, after))
     return SUPPORT * max(-2.0, min(SUPPORTERS, total))

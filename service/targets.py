@@ -6,15 +6,14 @@ from functools import lru_cache
 from typing import Any
 
 from connectors.ports import CodeHost, PortError
-from rubric.gating import rows_path
 from rubric.inventory import field_names
 from rubric.manifest import Manifest, inventory_files, read_inventory, read_manifest
-from rubric.schema import Inventory, Step
+from rubric.schema import Inventory
 from rubric.shapes import complete, policy_file
 from rubric.strict import Unreadable, load_json
 
-ROWS_CAP = 4 * 1024 * 1024
-"""most of a rows file that is looked at, in bytes"""
+SPOKEN_CAP, SPOKEN_IN = 16 * 1024 * 1024, (".json", ".jsonl", ".yaml", ".yml")
+"""bytes of a target's data files that are searched for names of fields, and what such files are called"""
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,16 @@ def _read(host: CodeHost, sha: str) -> Target:
         manifest, inventory = complete(manifest, inventory, policies)
     except Unreadable as error:
         raise PortError("config_unreadable", f"target {host.name} at {sha[:12]}: {error}") from None
-    return Target(
-        name=host.name, sha=sha, manifest=manifest, inventory=inventory.model_copy(update={"spoken_of": _spoken_of(host, sha, manifest, inventory)})
-    )
+    return Target(name=host.name, sha=sha, manifest=manifest, inventory=inventory.model_copy(update={"spoken_of": _spoken_of(host, sha, inventory)}))
 
 
-def _spoken_of(host: CodeHost, sha: str, manifest: Manifest, inventory: Inventory) -> frozenset[str]:
-    """Names of fields in the rows of the extraction suites: what the team's own exam knows, whether the config has it or not."""
-    paths = list(host.paths(sha))
-    rows = [rows_path(manifest, step, suite, paths) for step, suite in manifest.suites({Step.extraction})]
-    texts = [(host.read(sha, path) or b"")[:ROWS_CAP].decode("utf-8", errors="replace") for path in rows if path]
-    return frozenset(name for text in texts for name in field_names(text, inventory))
+def _spoken_of(host: CodeHost, sha: str, inventory: Inventory) -> frozenset[str]:
+    """Names of fields that any file of the target speaks of, as recorded answers and eval rows do, whether the config has them or not."""
+    found: set[str] = set()
+    left = SPOKEN_CAP
+    for path in sorted(host.paths(sha)):
+        if left > 0 and path.endswith(SPOKEN_IN):
+            text = (host.read(sha, path) or b"")[:left]
+            left -= len(text)
+            found |= field_names(text.decode("utf-8", errors="replace"), inventory)
+    return frozenset(found)

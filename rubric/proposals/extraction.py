@@ -19,15 +19,15 @@ _NAME = re.compile(r"\b([a-z][a-z0-9_]*)\.([a-z][a-z0-9_]*)\b")
 def offers(brief: Brief) -> Iterator[Offer]:
     """Candidates for `add_extraction_field` (fields that the target speaks of and does not have) and `alter_extraction_field`."""
     yield from forms(brief)
-    yield from _named_in_rows(brief)
+    yield from _spoken_of(brief)
     groups = _groups(brief.inventory)
     for group, field, where in _dangling(brief.inventory, groups):
         for token in _unread(brief.case):
             yield _token_offer(brief, groups, group, field, where, token)
 
 
-def _named_in_rows(brief: Brief) -> Iterator[Offer]:
-    """Fields that eval rows of the target know and its config does not read; replay tells whether this ticket has a value for one."""
+def _spoken_of(brief: Brief) -> Iterator[Offer]:
+    """Fields that files of the target speak of and its config does not read; replay tells whether this ticket has a value for one."""
     groups, comment = _groups(brief.inventory), brief.case.comment
     have = {tuple(entry.words) for entries in groups.values() for entry in entries}
     for name in sorted(brief.inventory.spoken_of):
@@ -39,13 +39,13 @@ def _named_in_rows(brief: Brief) -> Iterator[Offer]:
             step=Step.extraction,
             target=f"extraction:{group}.{field}",
             change=AddExtractionField(group=group, field=field, label=field.replace("_", " "), example=field.replace("_", " ")),
-            summary=f"Read {group}.{field}, which the target's eval rows speak of and no field fills.",
+            summary=f"Read {group}.{field}, which files of the target speak of and no field fills.",
             signals=signals(
                 spoken_of=0.15, field_mentioned=0.3 * (names >= 0.99) + 0.15 * (0.5 <= names < 0.99), not_read=0.1 * tells(comment, "value")
             ),
             must=[Expectation(part="extraction", contains=f"{group}.{field}")],
             instead=f"reads {group}.{field} from the ticket",
-            together="fields that rows speak of",
+            together="fields spoken of",
         )
 
 

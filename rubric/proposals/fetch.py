@@ -107,7 +107,8 @@ def _threshold(brief: Brief, kind: tuple[str, ...], weights: dict[str, Entry], t
     alike = [one for one in brief.rejected if one.case.plan.fetch and _adds_up(one.case.plan.fetch[0], weights)]
     right = [one.case.plan.fetch[0].score for one in brief.accepted if one.case.plan.fetch and _adds_up(one.case.plan.fetch[0], weights)]
     if alone and 0 < top.score < start:
-        others = [one.case.plan.fetch[0].score for one in alike if 0 < one.case.plan.fetch[0].score < start]
+        asked = [one for one in alike if tells(one.case.comment, "value", "action")]
+        others = [one.case.plan.fetch[0].score for one in asked if 0 < one.case.plan.fetch[0].score < start]
         floor = max((score for score in right if score < start), default=0)  # accepted although, or because, no record was taken
         yield from _to(brief, kind, threshold, min([top.score, *(score for score in others if score > floor)]), len(others))
     elif top.score >= start and record_of(brief.case.plan) == top.record_id:

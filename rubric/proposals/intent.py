@@ -30,6 +30,8 @@ OTHER = "other"
 MOST_CUES = 4
 NEAR = 3
 """leaves that come next by their cues, which may be the right one"""
+VAGUE = 0.3
+"""share of a leaf's name that a comment may hold by chance"""
 HEAVY = 2
 """times the heaviest cue of a leaf that a new one may weigh"""
 _TOOL = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
@@ -77,8 +79,9 @@ def _boundary(brief: Brief, here: Entry) -> Iterator[Offer]:
         rank = nearest.index(there) if there in nearest and scores[there.id] > 0 else NEAR
         if rank == NEAR and named.get(there.id, 0.0) < 0.5 and not answers:
             continue
+        clear = max(0.0, named.get(there.id, 0.0) - VAGUE) / (1 - VAGUE)
         said = signals(
-            leaf_named=0.4 * named.get(there.id, 0.0), right_reply=0.5 * answers, belongs=0.15 * tells(comment, "topic"),
+            leaf_named=0.4 * clear, nowhere=-0.15 * (here.words[-1] == OTHER and clear < 0.5 and not answers), right_reply=0.5 * answers, belongs=0.15 * tells(comment, "topic"),
             other_action=0.05 * tells(comment, "action", "not_action"), near=0.12 * (rank == 0) + 0.06 * (rank == 1),
             sibling=0.04 * (here.words[0] == there.words[0]),
         )  # fmt: skip
@@ -228,7 +231,7 @@ def _promotion(brief: Brief, here: Entry) -> Iterator[Offer]:
 def _promotion_signals(brief: Brief, size: int, tools: list[str], written: bool) -> list[Signal]:
     comment = brief.case.comment
     return signals(
-        other_leaf=0.2, cluster=0.05 * min(size, 4), own_topic=0.25 * bool(says("own_topic", comment)), reply_given=0.15 * written, tool_named=0.1 * bool(tools),
+        other_leaf=0.25, cluster=0.07 * min(size, 4), own_topic=0.25 * bool(says("own_topic", comment)), reply_given=0.15 * written, tool_named=0.1 * bool(tools),
         topic=0.1 * tells(comment, "topic", "action", "not_action"),
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ OWNER = "to be named by the gatekeeper"
 def offers(brief: Brief) -> Iterator[Offer]:
     """Candidates for `add_policy_rule`. The words of the rule are made from the config, never from the comment."""
     taken = taken_branch(brief)
-    if taken is None:
+    if taken is None or brief.case.plan.leaf.endswith("/other"):
         return
     for sentence in _added(brief, taken):
         yield _rule(brief, f"no_{_slug(sentence)}", f"No reply of this topic says: {sentence}", sentence=sentence)

@@ -22,7 +22,7 @@ RARE = 0.1
 def offers(brief: Brief) -> Iterator[Offer]:
     """Candidates for `alter_plan_branch`: conditions, settings and tools of the leaf's branches that stand alone in the target."""
     leaf = brief.case.plan.leaf
-    own = branches_of(brief, leaf)
+    own = branches_of(brief, leaf) if not leaf.endswith("/other") else []
     taken = taken_branch(brief)
     everywhere = [entry for entry in brief.inventory.of(Step.plan) if "condition" in entry.view]
     for branch in own:
@@ -124,7 +124,7 @@ def _tools(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry]) -> I
     model = next((tool for one in everywhere for tool in reversed(one.view.get("tools") or []) if isinstance(tool, dict) and len(tool) > 1), None)
     for share, name in sorted(set(likely), reverse=True)[:4]:
         told = mentions(comment, name)
-        if share >= 0.5 or told >= 0.99:
+        if claims(brief.case.plan.reply) and (share >= 0.5 or (told >= 0.99 and "_" in name)):
             new = _like(model, name)
             yield _offer(
                 leaf, branch, {"tools": [*tools, new]}, f"Call {name} in {leaf}.",
