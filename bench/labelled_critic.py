@@ -5,8 +5,9 @@ from typing import Any
 from bench.rehearsal import Cluster
 from rubric.catalogue import load
 from rubric.drafting import Abstained, Brief, Drafted
+from rubric.entries import Entry
 from rubric.recipes import AdjustFetchWeight
-from rubric.schema import Case, Entry, Expectation, Hint, Outcome, Plan, Step, ToolCall, text_of
+from rubric.schema import Case, Expectation, Hint, Outcome, Plan, Step, ToolCall, text_of
 
 CATALOGUE = load()
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from bench.labelled_cues import Messages, find_cues, weights_for
 from bench.rehearsal import Cluster, Rehearsal
-from rubric.schema import Entry, Step
+from rubric.entries import Entry
+from rubric.schema import Step
 from service.targets import Target
 
 Options = Iterator[dict[str, Any]]

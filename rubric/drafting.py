@@ -1,6 +1,7 @@
 """What a critic is asked and what it may answer: briefs, drafts and abstentions."""
 
-from rubric.schema import Case, Hint, Inventory, Outcome, Value
+from rubric.entries import Inventory
+from rubric.schema import Case, Hint, Outcome, Value
 
 
 class Precedent(Value):

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from rubric.schema import Entry, Inventory, Step
+from rubric.entries import Entry, Inventory
+from rubric.schema import Step
 
 
 def find(inventory: Inventory, step: Step, words: Sequence[str]) -> Entry | None:

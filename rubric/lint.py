@@ -5,10 +5,11 @@ from typing import Any
 
 from rubric import recipes as r
 from rubric.catalogue import Card, Catalogue
+from rubric.entries import Entry, Inventory
 from rubric.findings import finding, texts_of
 from rubric.inventory import branches, find, ids_beside, is_named, keyed, scope_exists, shown_number, shown_text, template, under
 from rubric.reading import PLACEHOLDER
-from rubric.schema import Case, Entry, Finding, Hint, Inventory, Risk, Step, text_of
+from rubric.schema import Case, Finding, Hint, Risk, Step, text_of
 
 _RISKS = list(Risk)
 

@@ -9,7 +9,7 @@ from rapidfuzz import fuzz
 
 from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted, Precedent
-from rubric.proposals import extraction, fetch, intent, plan, policy, repair, reply
+from rubric.proposals import boundary, extraction, fetch, plan, policy, promotion, repair, reply
 from rubric.proposals.offer import Offer
 from rubric.reading import content, exact, fold, said_in
 from rubric.recipes import (
@@ -143,7 +143,7 @@ def _varied(ranked: Sequence[tuple[float, Offer]]) -> list[tuple[float, Offer]]:
 def rank(brief: Brief, catalogue: Catalogue, near: Sequence[Precedent]) -> list[tuple[float, Offer]]:
     """All candidates with their scores, best first, the best one per change."""
     found: dict[str, tuple[float, Offer]] = {}
-    for room in (intent, extraction, fetch, plan, policy, repair, reply):
+    for room in (boundary, promotion, extraction, fetch, plan, policy, repair, reply):
         for offer in room.offers(brief):
             score = offer.score + 0.1 * min(2, said_of(brief.case.comment, catalogue, offer.change.recipe)) + _support(offer, near)
             key = offer.change.model_dump_json()

@@ -10,7 +10,8 @@ from typing import Any
 
 from rapidfuzz.distance import OSA
 
-from rubric.schema import Case, Inventory, Step
+from rubric.entries import Inventory
+from rubric.schema import Case, Step
 from rubric.strict import load_yaml
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)

@@ -58,7 +58,9 @@ def score(answers: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, A
     rest = [answer for answer, label in pairs if label.step == NONE]
     drafted = [(answer, label) for answer, label in pairs if answer.step != NONE]
     sure = [(answer, label) for answer, label in drafted if answer.sure]
-    confusion = Counter((label.step, answer.step) for answer, label in pairs)
+    confusion: dict[str, Counter[str]] = {step: Counter() for step in sorted({label.step for _, label in pairs})}
+    for answer, label in pairs:
+        confusion[label.step][answer.step] += 1
     return {
         "cases": len(pairs),
         "step": _share(sum(answer.step == label.step for answer, label in pairs), len(pairs)),
@@ -72,7 +74,7 @@ def score(answers: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, A
             "coverage": round(len(sure) / max(len(pairs), 1), 4),
         },
         "nonfix": {"recall": _share(sum(answer.step == NONE for answer in rest), len(rest))},
-        "confusion": {step: {said: confusion[step, said] for _, said in sorted(confusion) if _ == step} for step in sorted({one for one, _ in confusion})},
+        "confusion": {step: dict(sorted(said.items())) for step, said in confusion.items()},
         "recipes": {recipe: _row([pair for pair in pairs if pair[1].recipe == recipe]) for recipe in sorted({label.recipe for _, label in pairs})},
     }  # fmt: skip
 

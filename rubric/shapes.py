@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rubric.entries import Entry, Inventory
 from rubric.manifest import Edit, Manifest, RecipeRules, StepRules, inside, matches
-from rubric.schema import Entry, Inventory, Step
+from rubric.schema import Step
 from rubric.views import SHARE, is_words, view_of
 
 

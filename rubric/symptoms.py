@@ -7,7 +7,7 @@ from typing import Literal
 from rubric.reading import phrases, said_in
 
 Symptom = Literal["topic", "record", "value", "action", "not_action", "condition", "text", "rule", "nothing"]
-"""wrong topic, wrong person, value not used, action missing, action too many, a case that is not told apart, wording, a rule of the house, no fault"""
+"""wrong topic, wrong person, value not used, action missing, action too many, a case not told apart, wording, a rule of the house, no fault"""
 CLEAR = (0.0, 0.75, 1.0)
 """how clear none, one, and two phrases of one kind are; more say nothing new"""
 

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rubric.schema import Entry, Inventory, Step
+from rubric.entries import Entry, Inventory
+from rubric.schema import Step
 
 SHARE = 0.6
 """share of a step's entries that has to look alike before a key is taken for something"""

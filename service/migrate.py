@@ -22,6 +22,11 @@ def config_for(url: str) -> Config:
     return config
 
 
+def upgrade(url: str) -> None:
+    """Our tables alone, in a database that nobody else uses."""
+    command.upgrade(config_for(url), "head")
+
+
 def migrate(db: Database, engine: Engine, data_dir: Path) -> None:
     """Upgrade our tables, then the engine's. Several processes may start at once; one works, the others wait."""
     data_dir.mkdir(parents=True, exist_ok=True)

@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import Any
 
 from connectors.ports import CodeHost, PortError
+from rubric.entries import Inventory
 from rubric.inventory import field_names
 from rubric.manifest import Manifest, inventory_files, read_inventory, read_manifest
-from rubric.schema import Inventory
 from rubric.shapes import complete, policy_file
 from rubric.strict import Unreadable, load_json
 

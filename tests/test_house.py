@@ -79,6 +79,12 @@ ROOMS = (
         "httpx2 rich typer",
     ),
     Room(
+        "command: critic",
+        "service/commands/critic.py",
+        f"service.wiring service.settings service.migrate service.trials service.stages.* service.store.* {GROUND} {DOORS} connectors.localgit rubric.*",
+        "pydantic.SecretStr rich typer",
+    ),
+    Room(
         "other commands",
         "service/commands/*",
         f"service.app service.engine service.migrate service.wiring service.settings service.stages.* {GROUND} {DOORS} rubric.*",
@@ -115,6 +121,7 @@ CONCRETE = {
     "service/wiring.py": "chooses them by the settings",
     "service/commands/gate.py": "runs evals on two commits, without a database to keep settings or results in",
     "service/commands/demo.py": "plays the world around the server: hosts the target, and sends the tickets again to see for itself",
+    "service/commands/critic.py": "drafts labelled cases without a server: hosts a copy of the target",
 }
 """files of service that may name a concrete connector"""
 ENVIRONMENT = {

@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterator
 
 from rubric.drafting import Brief
+from rubric.entries import Entry, Inventory
 from rubric.inventory import keyed
 from rubric.proposals.offer import Offer, signals
 from rubric.proposals.plan import taken_branch
 from rubric.reading import customer_text, mentions, says, words
 from rubric.recipes import AddExtractionField, AlterExtractionField
-from rubric.schema import Case, Entry, Expectation, Inventory, Step
+from rubric.schema import Case, Expectation, Step
 from rubric.symptoms import tells
 
 _TOKEN = re.compile(r"(?<![\w@.-])(?:[A-Z]{1,5}[-/ ]?)?[0-9][0-9-/]{2,14}(?![\w@])|(?<![\w@.-])[A-Z]{2,5}-[A-Z0-9]{2,12}(?![\w@])")
@@ -95,7 +96,8 @@ def forms(brief: Brief) -> Iterator[Offer]:
                 change=AlterExtractionField(group=group, field=field, handles=form),
                 summary=f"Let {group}.{field} cope with the form '{form}' as other fields do.",
                 signals=signals(
-                    field_mentioned=0.3 * (names >= 0.99) + 0.15 * (0.5 <= names < 0.99), value_in_comment=0.25 * (value is not None and str(value) in comment),
+                    field_mentioned=0.3 * (names >= 0.99) + 0.15 * (0.5 <= names < 0.99),
+                    value_in_comment=0.25 * (value is not None and str(value) in comment),
                     empty=0.05 * (value is None), not_read=unread, kin=0.05 * any(form in kin.get(key, ()) for key in entry.value),
                 ),
                 instead=f"reads {group}.{field} in the form '{form}'",

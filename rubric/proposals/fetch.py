@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from statistics import median
 
 from rubric.drafting import Brief
+from rubric.entries import Entry
 from rubric.expectations import record_of
 from rubric.inventory import keyed, shown_number
 from rubric.proposals.offer import Offer, signals
 from rubric.reading import mentions, says, words
 from rubric.recipes import AdjustFetchThreshold, AdjustFetchWeight
-from rubric.schema import Candidate, Case, Entry, Expectation, Step
+from rubric.schema import Candidate, Case, Expectation, Step
 from rubric.symptoms import tells
 
 MOST_GAP = 12
@@ -125,7 +126,8 @@ def _to(brief: Brief, kind: tuple[str, ...], threshold: Entry, to: float, alike:
     lower = to < start
     asked = max(tells(comment, "value"), 0.8 * tells(comment, "action"), float(bool(says("asking_again", comment))))
     said = signals(
-        under_threshold=0.25 * lower, enough=0.3 * bool(lower and says("enough", comment)), score_mentioned=0.2 * (_number(top.score) in words(comment)),
+        under_threshold=0.25 * lower, enough=0.3 * bool(lower and says("enough", comment)),
+        score_mentioned=0.2 * (_number(top.score) in words(comment)),
         field_mentioned=0.1 * any(mentions(comment, field) >= 0.99 for field in top.matched_fields), asked_again=0.15 * asked * lower,
         wrong_record=0.3 * tells(comment, "record") * (not lower), thin=0.15 * (not lower and len(top.matched_fields) == 1),
         record_named=0.1 * (top.record_id in comment), explains_others=0.05 * min(4, alike),

@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rubric.drafting import Brief
+from rubric.entries import Entry
 from rubric.inventory import branches, find, template, under
 from rubric.proposals.offer import Offer, signals
 from rubric.reading import content, mentions, rendered_from, says, template_of, tokens_of, words
 from rubric.recipes import AddPlanBranch
-from rubric.schema import Entry, Expectation, Step
+from rubric.schema import Expectation, Step
 from rubric.symptoms import tells
 
 _TOOL = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")

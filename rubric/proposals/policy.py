@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator
 
 from rubric.drafting import Brief
+from rubric.entries import Entry
 from rubric.proposals.offer import Offer, signals
 from rubric.proposals.plan import taken_branch
 from rubric.reading import content, mentions, template_of
 from rubric.recipes import AddPolicyRule
-from rubric.schema import Entry, Expectation, Step
+from rubric.schema import Expectation, Step
 from rubric.symptoms import tells
 
 OWNER = "to be named by the gatekeeper"

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from rubric.drafting import Brief
+from rubric.entries import Entry
 from rubric.proposals.offer import Offer, Signal, signals
 from rubric.proposals.plan import branches_of, taken_branch
 from rubric.reading import content, mentions, tokens_of
 from rubric.recipes import AlterPlanBranch
-from rubric.schema import Entry, Step
+from rubric.schema import Step
 from rubric.symptoms import tells
 
 _DONE = re.compile(r"\b(?:i|we)(?:'ve| have| was| were)\b|\bhas been\b|\bhave been\b|\bis now\b|\bhabe\b|\bhaben wir\b|\bwurden?\b", re.IGNORECASE)

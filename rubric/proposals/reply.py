@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 
 from rubric.drafting import Brief
+from rubric.entries import Entry
 from rubric.proposals.offer import Offer, signals
 from rubric.reading import content, exact, fold, quoted, replaced, says, template_of, words
 from rubric.recipes import ChangeReplyTemplate
-from rubric.schema import Entry, Expectation, Step
+from rubric.schema import Expectation, Step
 from rubric.symptoms import tells
 
 _CALLED = re.compile(
@@ -60,7 +61,7 @@ def _from_correction(brief: Brief, reply: str, corrected: str, told: int) -> Ite
 
 
 def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
-    """Each sentence of the template that may be one too many: quoted or said in the comment, seen twice, or at the end of a text that was rejected for its text."""
+    """Each sentence of the template that may be one too many: quoted, said in the comment, seen twice, or at the end of a disliked text."""
     made = template_of(brief.case.plan.reply, brief.inventory)
     holder = next((entry for entry in brief.inventory.of(Step.reply) if made and ".".join(entry.parts) == made[0]), None)
     if holder is None:
@@ -81,7 +82,8 @@ def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
         words_said = {word for word in content(part) if word in said}
         weights = {
             "said": 0.12 * min(3, len(words_said)), "quoted": 0.45 * any(phrase and phrase in part for phrase in marked),
-            "named": 0.2 * (part.strip(" .") in comment), "twice": 0.4 * _twice(part, parts), "last": 0.2 * (place == len(parts) - 1), "wording": 0.2 * wording,
+            "named": 0.2 * (part.strip(" .") in comment), "twice": 0.4 * _twice(part, parts),
+            "last": 0.2 * (place == len(parts) - 1), "wording": 0.2 * wording,
             "last_said": 0.2 * (place == len(parts) - 1 and bool(says("last_sentence", comment))), "shared": -0.1 * min(2, others),
             "odd": 0.1 * bool(re.search(r"[0-9]{2}|[A-Z]{2,}[0-9-]|>", part)), "slots": -0.15 * ("{" in part),
         }  # fmt: skip

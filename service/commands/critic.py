@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from alembic import command
 from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,7 +26,7 @@ from rubric.schema import Case
 from rubric.scoring import NONE, Answer, Label, score
 from rubric.splits import side
 from service.db import Database
-from service.migrate import config_for
+from service.migrate import upgrade
 from service.settings import Settings, TargetSettings
 from service.stages import critic, intake
 from service.store import cases, hints
@@ -167,7 +166,7 @@ def _room(folder: Path, target: Path, kind: Kind) -> _Room:
     critic = _Precedents(ports.critic, kind)
     ports = replace(ports, critic=critic)
     url = f"sqlite:///{folder / 'score.db'}"
-    command.upgrade(config_for(url), "head")
+    upgrade(url)
     return _Room(Database(url, now=utc_now), ports, critic, catalogue, Trials(ports))
 
 
@@ -208,7 +207,8 @@ def _show(result: dict[str, Any]) -> None:
     screen = Console()
     table = Table("what", "share", "95 % interval", "of", title=f"The critic on {result['cases']} labelled cases ({result['precedents']} precedents)")
     for name, part in (
-        ("step", result["step"]), ("recipe", result["recipe"]), ("target", result["target"]), ("drafted: recipe and target", result["drafted"]["precision"]),
+        ("step", result["step"]), ("recipe", result["recipe"]), ("target", result["target"]),
+        ("drafted: recipe and target", result["drafted"]["precision"]),
         ("confident: recipe and target", result["confident"]["precision"]), ("no fix due, none drafted", result["nonfix"]["recall"]),
     ):  # fmt: skip
         table.add_row(name, f"{part['accuracy'] or 0:.3f}", f"{part['low']:.3f} to {part['high']:.3f}", str(part["of"]))

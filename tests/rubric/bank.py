@@ -3,8 +3,9 @@
 from typing import Any
 
 from rubric.catalogue import load
+from rubric.entries import Entry, Inventory
 from rubric.lint import lint
-from rubric.schema import Case, Entry, Finding, Hint, Inventory, Step
+from rubric.schema import Case, Finding, Hint, Step
 
 CATALOGUE = load()
 COMMENT = "Wrong person. The account number should have decided it."

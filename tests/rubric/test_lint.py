@@ -5,10 +5,11 @@ from typing import Any, get_args
 
 import pytest
 
+from rubric.entries import Inventory
 from rubric.findings import CODES, WARNINGS
 from rubric.lint import confirmable, lint
 from rubric.recipes import Change
-from rubric.schema import Hint, Inventory
+from rubric.schema import Hint
 from tests.rubric.bank import BANK, CASE, CATALOGUE, CHANGES, COMMENT, RIGHT, entry, found, hint, quote
 
 W, T, X, PB, TPL = "adjust_fetch_weight", "adjust_fetch_threshold", "add_extraction_field", "add_plan_branch", "change_reply_template"

@@ -5,10 +5,11 @@ from typing import Any, get_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rubric.entries import Entry, Inventory
 from rubric.findings import CODES, WARNINGS
 from rubric.lint import lint
 from rubric.recipes import Change
-from rubric.schema import Entry, Hint, Inventory, Step
+from rubric.schema import Hint, Step
 from tests.rubric.bank import BANK, CASE, CATALOGUE, CHANGES, COMMENT, found, hint
 
 WORDS = st.sampled_from(["access", "locked", "login", "other", "cards", "root", "customer", "number", "account", "tie", "default", "a/b", "", "x"])

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from rubric.catalogue import load
 from rubric.drafting import Abstained, Brief, Drafted, Neighbour, Precedent
+from rubric.entries import Inventory
 from rubric.lint import confirmable, lint
 from rubric.manifest import read_inventory, read_manifest
 from rubric.precedents import answer, nearest
-from rubric.schema import Case, Inventory, Outcome, text_of
+from rubric.schema import Case, Outcome, text_of
 
 CATALOGUE = load()
 SUITE = "{id: %s, argv: [x], results: {format: rows-jsonl, path: x}, timeout_s: 1, min_rows: 1}"

@@ -9,11 +9,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from rubric import catalogue as catalogue_module
 from rubric.catalogue import Card, load
+from rubric.entries import Inventory
 from rubric.findings import CODES
 from rubric.lint import confirmable, lint
 from rubric.manifest import read_inventory, read_manifest
 from rubric.recipes import Change, edit_of
-from rubric.schema import Case, Finding, Hint, Inventory, Outcome, Step
+from rubric.schema import Case, Finding, Hint, Outcome, Step
 
 CARDS = sorted((Path(catalogue_module.__file__).parent / "cards" / "recipes").glob("*.yaml"))
 CATALOGUE = load()

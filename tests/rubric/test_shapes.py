@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from rubric.entries import Inventory
 from rubric.manifest import Manifest, inventory_files, read_inventory, read_manifest
-from rubric.schema import Inventory, Step
+from rubric.schema import Step
 from rubric.shapes import complete, policy_file
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "target-pipeline"
