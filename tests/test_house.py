@@ -75,7 +75,7 @@ ROOMS = (
     Room(
         "command: demo",
         "service/commands/demo.py",
-        "service.wiring service.redaction connectors.ports connectors.webhooks connectors.localgit connectors.subprocess_evals rubric.*",
+        "service.wiring service.redaction service.commands.fates connectors.ports connectors.webhooks connectors.localgit connectors.subprocess_evals rubric.*",
         "httpx2 rich typer",
     ),
     Room(

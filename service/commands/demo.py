@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from rubric.expectations import difference, judge
 from rubric.manifest import read_manifest
 from rubric.recipes import edit_of
 from rubric.schema import Case, Expectation, Plan
+from service.commands import fates
 from service.redaction import redact, redact_plan
 from service.wiring import utc_now
 
@@ -69,6 +71,10 @@ class Figures:
     recurred: int = 0
     controls_changed: int = 0
     seconds: float = 0.0
+    cases_per_second: float = 0.0
+    """throughput of the whole run, from the first webhook to the last ticket sent again"""
+    ended: dict[str, int] = field(default_factory=dict)
+    """rejections by where they ended; see `fates.STAGES`"""
 
 
 @dataclass
@@ -82,6 +88,9 @@ class Stage:
     secret: str
     server: subprocess.Popen[bytes]
     client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=60))
+    fates: list[fates.Fate] = field(default_factory=list)
+    plans: list[tuple[str, dict[str, Any] | None]] = field(default_factory=list)
+    """external id, and the plan that the pipeline gives now, as it came"""
 
     def get(self, path: str, **query: Any) -> Any:
         return self._checked(self.client.get(self.address + path, params=query, headers=self._headers()))
@@ -105,6 +114,8 @@ def demo(
     controls: Annotated[Path | None, typer.Option(help="JSONL file of accepted cases, when they are not among the cases")] = None,
     leave: Annotated[bool, typer.Option("--exit", help="end after the closing table instead of serving the pages")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the closing numbers as one line of JSON")] = False,
+    report: Annotated[Path | None, typer.Option(help="write where each rejection ended, by recipe and stage, to this Markdown file")] = None,
+    keep: Annotated[Path | None, typer.Option(help="write one line a case to this file: what became of it, and its plan at the end")] = None,
 ) -> None:
     """Run the whole loop in a private folder: real server, SQLite, git, webhooks over HTTP, evals as processes.
 
@@ -121,7 +132,9 @@ def demo(
             stage = _prepare(Path(name), paths[1])
             figures = _play(stage, paths[0], paths[2], screen)
             figures.seconds = round(time.monotonic() - start, 1)
-            _close(figures, as_json)
+            figures.cases_per_second = round(figures.cases / figures.seconds, 2)
+            _write(figures, stage, report, keep, (cases, target, controls))
+            _close(figures, stage.fates, as_json)
             if not leave and sys.stdin.isatty() and sys.stdout.isatty():
                 screen.print(f"\nThe pages: [bold]{stage.address}[/]   token: [bold]{stage.token}[/]   (Ctrl-C ends)")
                 stage.server.wait()
@@ -363,6 +376,7 @@ def _try_again(stage: Stage, documents: list[dict[str, Any]], before: str, progr
         inputs = {f"c{number}": {"ticket": one["ticket"]} for number, one in enumerate(documents)}
         plans.append({answer.case_id: answer for answer in runner.replay(replay, tree, inputs)})
         progress.advance(task)
+    stage.plans = [(str(one.get("external_id")), plans[1][f"c{n}"].plan) for n, one in enumerate(documents)]
     return [(_masked(plans[0][f"c{n}"], one), _masked(plans[1][f"c{n}"], one)) for n, one in enumerate(documents)]
 
 
@@ -382,24 +396,39 @@ def _judge(
     hints: dict[str, Any],
 ) -> None:
     """Cured: the plan is now what the confirmed hint promised. A control changed when its plan is another than before."""
+    items: dict[str, dict[str, Any]] = {}
     for case_id, document, (before, after) in zip(ids, documents, tried, strict=True):
-        if before is None or after is None:
-            continue
         if document.get("verdict", "rejected") == "accepted":
-            figures.controls_changed += bool(difference(before, after))
+            figures.controls_changed += before is not None and after is not None and bool(difference(before, after))
             continue
-        line = hints.get(case_id)
-        if line is None or line["state"] not in ("confirmed", "duplicate"):
-            continue
-        hint = stage.get(f"/v1/hints/{line['id']}")["current"]
-        must, must_not = ([Expectation.model_validate(one) for one in hint[key]] for key in ("must", "must_not"))
-        cured = not judge(must, must_not, before, after)
+        story, line, leader, cured = stage.get(f"/v1/cases/{case_id}"), hints.get(case_id), None, False
+        if line is not None:
+            leading = line["duplicate_of"] or line["id"]
+            leader = items[leading] = items.get(leading) or stage.get(f"/v1/hints/{leading}")
+            if line["state"] in ("confirmed", "duplicate") and before is not None and after is not None:
+                hint = leader["current"] if leading == line["id"] else stage.get(f"/v1/hints/{line['id']}")["current"]
+                must, must_not = ([Expectation.model_validate(one) for one in hint[key]] for key in ("must", "must_not"))
+                cured = not judge(must, must_not, before, after)
         figures.cured += cured
-        story = stage.get(f"/v1/cases/{case_id}")
         figures.recurred += not cured and any(pull["state"] == "merged" for pull in story["pulls"])
+        stage.fates.append(fates.fate_of(story, leader, cured))
+    ended = Counter(fate.stage for fate in stage.fates)
+    figures.ended = {name: ended[name] for name in fates.STAGES}
 
 
-def _close(figures: Figures, as_json: bool) -> None:
+def _write(figures: Figures, stage: Stage, report: Path | None, keep: Path | None, given: tuple[Path | None, ...]) -> None:
+    if report is not None:
+        options = (f"--{name} {path.name}" for name, path in zip(("cases", "target", "controls"), given, strict=True) if path)
+        report.write_text(
+            fates.as_markdown(vars(figures), stage.fates, " ".join(["triage demo", *options, "--exit", "--report FILE"])), encoding="utf-8"
+        )
+    if keep is not None:
+        told = {fate.name: vars(fate) for fate in stage.fates}
+        lines = ({"external_id": name, **told.get(name, {}), "plan": plan} for name, plan in stage.plans)
+        keep.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+
+
+def _close(figures: Figures, stage_fates: list[fates.Fate], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(vars(figures)))
         return
@@ -407,6 +436,10 @@ def _close(figures: Figures, as_json: bool) -> None:
     for name, text in LABELS.items():
         table.add_row(text, str(getattr(figures, name)))
     Console().print(table)
+    ends = Table("rejections ended", *fates.STAGES, title="By the recipe of their hint")
+    for recipe, numbers in fates.by_recipe(stage_fates):
+        ends.add_row(recipe, *(str(number or "") for number in numbers))
+    Console().print(ends)
 
 
 LABELS = {
@@ -423,6 +456,7 @@ LABELS = {
     "recurred": "merged and still wrong",
     "controls_changed": "accepted cases that changed",
     "seconds": "seconds",
+    "cases_per_second": "cases a second, all in all",
 }
 
 
