@@ -89,7 +89,7 @@ def pointed_at(comment: str, before: Plan, after: Plan) -> float:
     values = any(value and value.casefold() in comment.casefold() for value in read_as)
     if before.leaf != after.leaf:  # the reply of another leaf shares words with any comment: only its name counts
         new = [word for word in tokens_of(after.leaf.rpartition("/")[2]) if word not in tokens_of(before.leaf)]
-        return 0.5 * mentions(comment, " ".join(new))
+        return min(1.0, 0.5 * mentions(comment, " ".join(new)) + 0.4 * (told >= 0.99))
     records = {record_of(before), record_of(after)} - {""}
     named = record_of(before) != record_of(after) and any(one in comment for one in records)
     joined = "".join(words(comment))

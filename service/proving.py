@@ -16,11 +16,11 @@ from service.redaction import redact, redact_plan
 from service.targets import Target
 from service.trials import Trials
 
-TRIES = 40
+TRIES = 20
 """most tries for one case"""
 SECONDS = 60.0
 """no further try is begun after this; a bound for slow targets, far from what a usual one needs"""
-ENOUGH = 0.7
+ENOUGH = 0.6
 """what prior and effect together have to reach before a tried candidate is offered"""
 GOOD, LIKELY = 1.25, 0.65
 """from here no further candidate is tried; and how much a try usually adds to a candidate's own score at the most"""

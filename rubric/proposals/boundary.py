@@ -50,7 +50,7 @@ def offers(brief: Brief) -> Iterator[Offer]:
             sibling=0.04 * (here.words[0] == there.words[0]),
         )  # fmt: skip
         for cue, reasons in around.cues(there):
-            offer = _refine(here, there, cue, text, scores, [*said, *reasons])
+            offer = _refine(here, there, cue, text, scores, [*said, *reasons], natural=clear < 0.5 and not answers)
             if offer is not None:
                 yield offer
 
@@ -125,14 +125,15 @@ class _Around:
         return self._new
 
 
-def _refine(here: Entry, there: Entry, cue: str, text: str, scores: dict[str, int], said: list[Signal]) -> Offer | None:
+def _refine(here: Entry, there: Entry, cue: str, text: str, scores: dict[str, int], said: list[Signal], *, natural: bool) -> Offer | None:
+    """`natural`: only if the cue turns the scale with the weight that it has; a leaf that nobody names is not helped along."""
     drop = [cue] if cue in cues_of(here) else []
     left = scores[here.id] - sum(weight for name, weight in matched(here, text).items() if name in drop)
     rivals = [score for name, score in scores.items() if name not in (here.id, there.id)]
     need = max([left, *rivals]) - scores[there.id] + 1
     usual = max(cues_of(there).values(), default=1)
     weight = max(need, cues_of(here).get(cue, 0), min(usual, need + 1), 1)
-    if weight > HEAVY * max(usual, 1):
+    if weight > (cues_of(here).get(cue, 0) if natural else HEAVY * max(usual, 1)):
         return None  # no word should outweigh everything else that a leaf has
     (from_parent, from_leaf), (to_parent, to_leaf) = here.words, there.words
     return Offer(
