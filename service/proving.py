@@ -26,6 +26,8 @@ GOOD, LIKELY = 1.25, 0.65
 """from here no further candidate is tried; and how much a try usually adds to a candidate's own score at the most"""
 HARM, UNSEEN = 0.6, 0.3
 """taken off for accepted cases that change, and for an effect that nobody outside the pipeline would notice"""
+EVERYWHERE = (Step.preprocess, Step.extraction, Step.fetch)
+"""steps whose changes may reach the cases of any leaf"""
 SUPPORT, SUPPORTERS = 0.07, 4.0
 """added for each like rejection that the change moves the same way, as far as its own comment goes along, and how many of them count"""
 
@@ -87,10 +89,17 @@ class _Lab:
         self.tried += 1
         keys = [json.dumps(edit_of(hint.change.model_dump(mode="json")), sort_keys=True) for hint in hints]
         key = keys[0] if len(keys) == 1 else hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
-        after = self.trials.of(self.target, hints, key, self._tickets).after
+        after = self.trials.of(self.target, hints, key, self._concerned(hints)).after
         return {
             one: (self._masked(one, self._before.get(one)), self._masked(one, plan)) for one, plan in after.items() if plan != self._before.get(one)
         }
+
+    def _concerned(self, hints: Sequence[Hint]) -> dict[str, dict[str, Any]]:
+        """The tickets that some changes are tried on: many at once only on the case, one on whatever it may reach as well."""
+        one = hints[0] if len(hints) == 1 else None
+        leaf = self.around.case.plan.leaf
+        like = [name for name, case in self.around.rejected.items() if one and (one.step in EVERYWHERE or case.plan.leaf == leaf)]
+        return {name: self._tickets[name] for name in dict.fromkeys([self.around.case_id, *like, *(self.around.controls if one else ())])}
 
     def _masked(self, case_id: str, plan: dict[str, Any] | None) -> Plan | None:
         if plan is None:

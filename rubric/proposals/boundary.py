@@ -127,6 +127,8 @@ class _Around:
 
 def _refine(here: Entry, there: Entry, cue: str, text: str, scores: dict[str, int], said: list[Signal], *, natural: bool) -> Offer | None:
     """`natural`: only if the cue turns the scale with the weight that it has; a leaf that nobody names is not helped along."""
+    if not 2 <= len(cue) <= 80:
+        return None
     drop = [cue] if cue in cues_of(here) else []
     left = scores[here.id] - sum(weight for name, weight in matched(here, text).items() if name in drop)
     rivals = [score for name, score in scores.items() if name not in (here.id, there.id)]

@@ -88,7 +88,7 @@ class Stage:
     secret: str
     server: subprocess.Popen[bytes]
     client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=60))
-    fates: list[fates.Fate] = field(default_factory=list)
+    endings: list[fates.Fate] = field(default_factory=list)
     plans: list[tuple[str, dict[str, Any] | None]] = field(default_factory=list)
     """external id, and the plan that the pipeline gives now, as it came"""
 
@@ -134,7 +134,7 @@ def demo(
             figures.seconds = round(time.monotonic() - start, 1)
             figures.cases_per_second = round(figures.cases / figures.seconds, 2)
             _write(figures, stage, report, keep, (cases, target, controls))
-            _close(figures, stage.fates, as_json)
+            _close(figures, stage.endings, as_json)
             if not leave and sys.stdin.isatty() and sys.stdout.isatty():
                 screen.print(f"\nThe pages: [bold]{stage.address}[/]   token: [bold]{stage.token}[/]   (Ctrl-C ends)")
                 stage.server.wait()
@@ -411,8 +411,8 @@ def _judge(
                 cured = not judge(must, must_not, before, after)
         figures.cured += cured
         figures.recurred += not cured and any(pull["state"] == "merged" for pull in story["pulls"])
-        stage.fates.append(fates.fate_of(story, leader, cured))
-    ended = Counter(fate.stage for fate in stage.fates)
+        stage.endings.append(fates.fate_of(story, leader, cured))
+    ended = Counter(fate.stage for fate in stage.endings)
     figures.ended = {name: ended[name] for name in fates.STAGES}
 
 
@@ -420,15 +420,15 @@ def _write(figures: Figures, stage: Stage, report: Path | None, keep: Path | Non
     if report is not None:
         options = (f"--{name} {path.name}" for name, path in zip(("cases", "target", "controls"), given, strict=True) if path)
         report.write_text(
-            fates.as_markdown(vars(figures), stage.fates, " ".join(["triage demo", *options, "--exit", "--report FILE"])), encoding="utf-8"
+            fates.as_markdown(vars(figures), stage.endings, " ".join(["triage demo", *options, "--exit", "--report FILE"])), encoding="utf-8"
         )
     if keep is not None:
-        told = {fate.name: vars(fate) for fate in stage.fates}
+        told = {fate.name: vars(fate) for fate in stage.endings}
         lines = ({"external_id": name, **told.get(name, {}), "plan": plan} for name, plan in stage.plans)
         keep.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
 
 
-def _close(figures: Figures, stage_fates: list[fates.Fate], as_json: bool) -> None:
+def _close(figures: Figures, endings: list[fates.Fate], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(vars(figures)))
         return
@@ -437,7 +437,7 @@ def _close(figures: Figures, stage_fates: list[fates.Fate], as_json: bool) -> No
         table.add_row(text, str(getattr(figures, name)))
     Console().print(table)
     ends = Table("rejections ended", *fates.STAGES, title="By the recipe of their hint")
-    for recipe, numbers in fates.by_recipe(stage_fates):
+    for recipe, numbers in fates.by_recipe(endings):
         ends.add_row(recipe, *(str(number or "") for number in numbers))
     Console().print(ends)
 

@@ -22,7 +22,7 @@ from service.trials import Trials
 
 MAX_ATTEMPTS = 5
 """A case that takes its worker down this often is set aside."""
-PRECEDENTS, NEIGHBOURS, IN_PLAY, COMPANIONS = 2000, 60, 300, 40
+PRECEDENTS, NEIGHBOURS, IN_PLAY, COMPANIONS = 2000, 60, 300, 24
 SURE = 0.9
 """score that a hint starts with which the critic offered outright"""
 ADOPTED = 8
