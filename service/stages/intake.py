@@ -32,6 +32,7 @@ MASK_BATCH = 50
 """cases masked by one flow"""
 SWEPT = 500
 """most cases taken up by one sweep"""
+_Waiting = tuple["Delivery", "Future[Receipt | CaseConflict]"]
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,6 @@ def _row(delivery: Delivery, case_id: str, name: str, content: str, split_side: 
     }
 
 
-_Waiting = tuple[Delivery, "Future[Receipt | CaseConflict]"]
-
-
 class Desk:
     """Commits all deliveries that wait together: one flush for many senders, and one writer for SQLite."""
 
@@ -188,6 +186,8 @@ class Desk:
         self._together = 1
         """how many senders seem to be at it: those of the last commit, and those who came while it ran"""
         self._enough = threading.Event()
+        self.tell: Callable[[Callable[[], None]], object] = lambda answer: answer()
+        """how a whole group is answered; a server hands it over to its loop, once for all instead of once for each"""
         self._thread = threading.Thread(target=self._work, name="intake-desk", daemon=True)
         self._thread.start()
 
@@ -225,10 +225,7 @@ class Desk:
         return batch, False
 
     def _linger(self) -> None:
-        """Sleep until as many are there as came together last time, or nobody has come for a while.
-
-        Not woken for each that comes: that took the interpreter from the very thread that reads the next one.
-        """
+        """Sleep until all of last time are there, or nobody has come for a while; not woken for each, which would hold up who reads the next."""
         there = -1
         while there < (there := self._waiting.qsize()) < self._together - 1:
             self._enough.clear()
@@ -247,8 +244,12 @@ class Desk:
                 return
             batch[0][1].set_exception(error)
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
-            future.set_result(answer)
+
+        def answer() -> None:
+            for (_, future), receipt in zip(batch, answers, strict=True):
+                future.set_result(receipt)
+
+        self.tell(answer)
         try:
             self._nudge()
         except Exception:
