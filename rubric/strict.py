@@ -13,8 +13,8 @@ MAX_DEPTH = 32
 """Deepest nesting of any document from outside."""
 MAX_INTEGER = 2**53
 """Largest whole number that every JSON reader agrees on."""
-_NESTING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
-"""a whole string, or what opens or closes a level; a loop over the characters took a third of reading a case"""
+_NESTING = re.compile(r'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^"\[\]{}]*+)*+([\[{\]}]|\Z)', re.DOTALL)
+"""what opens or closes a level, behind whatever does not, strings included; a loop over the characters took a third of reading a case"""
 
 
 class Unreadable(ValueError):

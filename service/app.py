@@ -1,5 +1,6 @@
 """Puts the server together: routes, error documents, and what starts and stops with the process."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -46,6 +47,7 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, *, 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         started = running if running is not None else await run_in_threadpool(lambda: Running(settings or Settings(), ports))
         app.state.house = started.house
+        started.desk.tell = asyncio.get_running_loop().call_soon_threadsafe
         try:
             yield
         finally:

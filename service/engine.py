@@ -285,16 +285,15 @@ class _PostgresLock:
         return taken
 
     def release(self) -> None:
+        """Says so to the server, which notices a closed connection only after a while."""
         if self._connection is not None:
-            self._connection.close()
+            with suppress(DBAPIError), self._connection as connection:
+                _ = connection.invalidated or connection.execute(text("SELECT pg_advisory_unlock(:class, :key)"), self._keys)
             self._connection = None
         self._engine.dispose()
 
 
 def things_of(flow_ids: Iterable[str]) -> set[tuple[str, str]]:
     """(flow, thing id) of flow ids like `gate:p1:17`; a flow over many things counts for each."""
-    found = set()
-    for name in flow_ids:
-        flow, _, rest = name.partition(":")
-        found |= {(flow, thing) for thing in rest.rpartition(":")[0].split(",")}
-    return found
+    parts = (name.partition(":") for name in flow_ids)
+    return {(flow, thing) for flow, _, rest in parts for thing in rest.rpartition(":")[0].split(",")}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from connectors.ports import Ports
+from connectors.ports import PortError, Ports
 from rubric.catalogue import Catalogue
 from service.db import Database
 from service.engine import step
@@ -78,7 +78,8 @@ def _told(body: Callable[[str], None], tell: Callable[[str, str], None]) -> Call
             body(thing_id)
         except Exception as error:
             log.error("flow failed", flow=body.__name__, thing=thing_id[:80], error=type(error).__name__)
-            tell(thing_id, f"internal error ({type(error).__name__}); see the log")
+            # the words of a `PortError` are meant for screens; those of others may hold what a customer wrote
+            tell(thing_id, f"{error.code}: {error}" if isinstance(error, PortError) else f"internal error ({type(error).__name__}); see the log")
             raise
 
     return run

@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session
 
 from rubric.schema import Case, Verdict
 from rubric.splits import side
-from service.db import Database
+from service.db import Database, JsonText
 from service.errors import CaseConflict, IllegalMove
 from service.lifecycle import DraftState, ReviewState
 from service.redaction import comment_key, redact
@@ -32,6 +32,7 @@ MASK_BATCH = 50
 """cases masked by one flow"""
 SWEPT = 500
 """most cases taken up by one sweep"""
+_Waiting = tuple["Delivery", "Future[Receipt | CaseConflict]"]
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,15 @@ def accept(db: Database, deliveries: Sequence[Delivery], split_secret: bytes) ->
     """
     try:
         return _accept(db, deliveries, split_secret)
-    except (IntegrityError, IllegalMove):  # another process was faster with one of them: look again
+    except (DBAPIError, IllegalMove) as error:  # another process was faster with one of them, or the connection had died: look again
+        if isinstance(error, DBAPIError) and not (isinstance(error, IntegrityError) or error.connection_invalidated):
+            raise
         return _accept(db, deliveries, split_secret)
 
 
 def _accept(db: Database, deliveries: Sequence[Delivery], split_secret: bytes) -> list[Receipt | CaseConflict]:
-    documents = [document_of(delivery.case) for delivery in deliveries]
-    hashes = [hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest() for document in documents]
+    documents = [JsonText(json.dumps(document_of(delivery.case), sort_keys=True)) for delivery in deliveries]
+    hashes = [hashlib.sha256(document.encode()).hexdigest() for document in documents]
     answers: list[Receipt | CaseConflict] = []
     with db.begin() as session:
         ledger = _Ledger(session, deliveries, hashes)
@@ -95,8 +98,7 @@ class _Ledger:
         self._session = session
         self._by_delivery: dict[tuple[str, str], tuple[str, int, str]] = {}
         self._by_name: dict[tuple[str, str], dict[int, tuple[str, str]]] = {}
-        self._rows: list[dict[str, Any]] = []
-        self._originals: list[dict[str, Any]] = []
+        self._rows, self._originals = list[dict[str, Any]](), list[dict[str, Any]]()
         for source in sorted({delivery.source for delivery in deliveries}):
             mine = [(delivery, content) for delivery, content in zip(deliveries, hashes, strict=True) if delivery.source == source]
             names = [_name(delivery, content) for delivery, content in mine]
@@ -108,7 +110,7 @@ class _Ledger:
         if delivery_id:
             self._by_delivery[source, delivery_id] = (case_id, revision, content)
 
-    def enter(self, delivery: Delivery, document: dict[str, Any], content: str, split_secret: bytes) -> Receipt | CaseConflict:
+    def enter(self, delivery: Delivery, document: JsonText, content: str, split_secret: bytes) -> Receipt | CaseConflict:
         name, revision = _name(delivery, content), delivery.case.revision
         seen = self._by_delivery.get((delivery.source, delivery.delivery_id or ""))
         if seen:
@@ -173,9 +175,6 @@ def _row(delivery: Delivery, case_id: str, name: str, content: str, split_side: 
     }
 
 
-_Waiting = tuple[Delivery, "Future[Receipt | CaseConflict]"]
-
-
 class Desk:
     """Commits all deliveries that wait together: one flush for many senders, and one writer for SQLite."""
 
@@ -186,6 +185,9 @@ class Desk:
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._together = 1
         """how many senders seem to be at it: those of the last commit, and those who came while it ran"""
+        self._enough = threading.Event()
+        self.tell: Callable[[Callable[[], None]], object] = lambda answer: answer()
+        """how a whole group is answered; a server hands it over to its loop, once for all instead of once for each"""
         self._thread = threading.Thread(target=self._work, name="intake-desk", daemon=True)
         self._thread.start()
 
@@ -193,11 +195,14 @@ class Desk:
         """The receipt, once the delivery is committed; the database's error, when it could not be."""
         answer: Future[Receipt | CaseConflict] = Future()
         self._waiting.put((delivery, answer))
+        if self._waiting.qsize() >= self._together - 1:
+            self._enough.set()
         return answer
 
     def close(self) -> None:
         """Answer what waits, then stop."""
         self._waiting.put(None)
+        self._enough.set()
         self._thread.join()
 
     def _work(self) -> None:
@@ -211,16 +216,21 @@ class Desk:
 
     def _gathered(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
         """What is committed together, and whether that is the end. A lone sender never waits; many would pay for two commits instead of one."""
+        self._linger()
         batch = [first]
-        while len(batch) < BATCH:
-            try:
-                item = self._waiting.get(timeout=LINGER) if len(batch) < self._together else self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if item is None:
+        while len(batch) < BATCH and not self._waiting.empty():  # nobody else takes from it
+            if (item := self._waiting.get()) is None:
                 return batch, True
             batch.append(item)
         return batch, False
+
+    def _linger(self) -> None:
+        """Sleep until all of last time are there, or nobody has come for a while; not woken for each, which would hold up who reads the next."""
+        there = -1
+        while there < (there := self._waiting.qsize()) < self._together - 1:
+            self._enough.clear()
+            if self._waiting.qsize() >= self._together - 1 or self._enough.wait(LINGER):
+                return
 
     def _commit(self, batch: list[_Waiting]) -> None:
         if not batch:
@@ -234,8 +244,12 @@ class Desk:
                 return
             batch[0][1].set_exception(error)
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
-            future.set_result(answer)
+
+        def answer() -> None:
+            for (_, future), receipt in zip(batch, answers, strict=True):
+                future.set_result(receipt)
+
+        self.tell(answer)
         try:
             self._nudge()
         except Exception:

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert
 from sqlmodel import Field, Session, SQLModel, select
 
-from service.db import Json
+from service.db import Json, add_rows
 
 
 class Original(SQLModel, table=True):
@@ -19,7 +18,7 @@ class Original(SQLModel, table=True):
 
 
 def add_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    session.connection().execute(insert(Original), list(rows))
+    add_rows(session, Original, rows)
 
 
 def bodies(session: Session, case_ids: Sequence[str]) -> dict[str, dict[str, Any]]:

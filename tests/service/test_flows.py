@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from connectors.scripted import ScriptedAgent, ScriptedCritic
-from service.engine import step, things_of
+from service.engine import MASK, QUEUE_OF, step, things_of
 from service.lifecycle import DraftState, HandoffState, PullState
 from service.store import history
 from tests.samples.world import World
@@ -118,6 +118,11 @@ def test_outside_a_flow_a_step_is_a_plain_call() -> None:
     assert step("x", lambda: 7) == 7
     with pytest.raises(Crash):
         step("x", crash)
+
+
+def test_masks_have_a_queue_of_their_own() -> None:
+    """What only computes must not stand before a gate or a person's merge."""
+    assert QUEUE_OF["mask"] == MASK and [flow for flow, queue in QUEUE_OF.items() if queue == MASK] == ["mask"]
 
 
 def test_flow_ids_say_whose_they_are() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -212,6 +213,44 @@ def test_a_database_that_is_gone_is_told_and_then_works_again(db: Database) -> N
     with db.begin() as session:
         session.connection().execute(text("ALTER TABLE away RENAME TO cases"))
     assert words([desk.submit(delivery("d1")).result(30)]) == ["new"]
+    desk.close()
+
+
+def test_the_desk_gathers_who_came_together_and_a_lone_sender_never_waits(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "LINGER", 20)
+    commits: list[int] = []
+    desk = Desk(db, SECRET, nudge=lambda: None)
+    plain = desk._commit
+    monkeypatch.setattr(desk, "_commit", lambda batch: (commits.append(len(batch)), plain(batch)))
+    desk.submit(delivery("d0", name="t-0")).result(10)  # lone: answered although the wait is longer than our patience
+    with db.begin() as session:
+        session.connection().execute(text("UPDATE tallies SET number = number"))  # the next commit waits for us
+        futures = [desk.submit(delivery("d1", name="t-1"))]
+        while len(commits) < 2:
+            time.sleep(0.001)
+        futures += [desk.submit(delivery(f"d{number}", name=f"t-{number}")) for number in (2, 3)]
+    while commits[:3] != [1, 1, 2]:
+        time.sleep(0.001)
+    futures += [desk.submit(delivery("d4", name="t-4"))]  # now three are known to be at it: the group waits for all of them
+    time.sleep(0.05)
+    assert len(commits) == 3
+    futures += [desk.submit(delivery(f"d{number}", name=f"t-{number}")) for number in (5, 6)]
+    assert words([future.result(10) for future in futures]) == ["new"] * 6
+    desk.close()
+    assert commits == [1, 1, 2, 3]
+
+
+def test_a_connection_that_died_between_two_commits_costs_nobody_an_answer(db: Database) -> None:
+    """A Postgres connection in use is not asked whether it lives before each commit."""
+    desk = Desk(db, SECRET, nudge=lambda: None)
+    assert words([desk.submit(delivery("d1")).result(30)]) == ["new"]
+    if not db.is_sqlite:
+        other = Database(db.url)
+        with other.begin() as session:
+            ours = "pid <> pg_backend_pid() AND datname = current_database()"
+            session.connection().execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}"))
+        other.dispose()
+    assert words([desk.submit(one).result(30) for one in (delivery("d2", name="t-2"), delivery("d1"))]) == ["new", "duplicate"]
     desk.close()
 
 
