@@ -178,12 +178,13 @@ def _tried(lab: _Lab, candidate: Candidate) -> Proof | None:
         return None
     harmed = [one for one in lab.around.controls if one in found and _differs(*found[one])]
     example = WorkedExample(case_id=hint.cure_case, plan_now=f"goes to {before.leaf}", plan_instead="; ".join(changes)[:500])
-    confidence = hint.confidence.model_copy(update={"replay": "moved"})
-    shown = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence, "changes_controls": harmed}
     comment = lab.around.case.comment
     unseen = all(line.startswith("extraction:") for line in changes)
     score = candidate.score + 0.35 * fits(comment, part) + 0.5 * pointed_at(comment, before, after) + _support(lab, found, hint.step, part)
-    return Proof(hint.model_copy(update=shown), score - HARM * bool(harmed) - UNSEEN * unseen)
+    score -= HARM * bool(harmed) + UNSEEN * unseen
+    confidence = hint.confidence.model_copy(update={"replay": "moved", "weight": round(score, 2)})
+    shown = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence, "changes_controls": harmed}
+    return Proof(hint.model_copy(update=shown), score)
 
 
 def _differs(old: Plan | None, new: Plan | None) -> bool:

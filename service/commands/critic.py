@@ -35,6 +35,8 @@ from service.wiring import utc_now, wire
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 NAME = "target"
+CONFIDENT = 0.9
+"""weight of a tried hint from which its answer counts as confident"""
 BLOCK = 20
 """cases drafted side by side; their labels are precedents from the next block on"""
 
@@ -191,7 +193,7 @@ def _answer(room: _Room, name: str, case_id: str) -> Answer:
     if row is None or not found:
         return Answer(name, NONE, str(row and row.outcome), why=str(row and row.reason), seconds=seconds)
     first = found[0]
-    moved = first.hint.confidence.replay == "moved"
+    moved = first.hint.confidence.replay == "moved" and first.hint.confidence.weight >= CONFIDENT
     return Answer(name, first.step, first.recipe, first.target_id, moved, json.dumps(edit_of(first.current["change"])), seconds)
 
 
