@@ -58,6 +58,11 @@ class Trials:
         """
         return self._run(target, key, hints, tickets)
 
+    def known(self, target: Target, key: str, case_id: str) -> dict[str, Any] | None:
+        """The plan of a case by a change that was tried with it before, also as somebody else's companion; None: not tried, or no plan."""
+        with self._lock:
+            return self._plans.get((target.sha, key, case_id))
+
     def _run(self, target: Target, key: str, hints: Sequence[Hint], tickets: Mapping[str, dict[str, Any]]) -> Trial:
         with self._lock:
             refused = self._refused.get((target.sha, key))
