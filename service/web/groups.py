@@ -26,7 +26,7 @@ def show(
     """One change, then a line for each rejection that it cures. A single rejection has its own page, and no group."""
     found = grouping.group(session, change_hash, _targets(home, target), after or None, leader)
     if found.count < 2 or not found.members:
-        return see(f"/hints/{found.about.id}", done=done, id=id)
+        return see(f"/hints/{found.members[0].id if found.members else found.about.id}", done=done, id=id)
     return _page(request, home, found, flash=flash_of(session, done, id), after=after)
 
 
@@ -96,7 +96,7 @@ def _onwards(home: House, change_hash: str, target: str, leader: str | None, cho
         after = reports.hint_item(session, named)
     if rest.count > 1:
         return see(f"/groups/{change_hash}", target=rest.target, done=done, id=named)
-    onwards = rest.about.id if rest.count else after.next or after.before
+    onwards = rest.members[0].id if rest.members else after.next or after.before
     return see(f"/hints/{onwards}" if onwards else "/hints?state=awaiting", done=done, id=named)
 
 
