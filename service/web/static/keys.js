@@ -104,13 +104,15 @@ function summarise() {
     const next = cured.map((one) => one.querySelector('input[name="leader"]')).find((lead) => !lead.disabled);
     if (next) next.checked = true;
   }
-  const lead = leads.find((one) => one.checked);
-  const joining = cured.length - (lead && cured.length ? 1 : 0);
+  const lead = cured.length ? leads.find((one) => one.checked && cured.some((place) => place.contains(one))) : null;
+  const nobody = Boolean(leads.length && cured.length && !lead);
+  const goal = leads.length ? "it" : (one('input[name="leader"]') || { value: "" }).value;
+  const joining = cured.length - (lead ? 1 : 0);
   const dismissed = members.filter((one) => ticked(one, "dismiss")).length;
-  const parts = [lead && cured.length ? `confirms ${lead.value}` : "", joining ? `joins ${joining} to it` : "", dismissed ? `dismisses ${dismissed}` : ""];
   const left = members.length - cured.length - dismissed;
-  one("#sum").textContent = `This ${[...parts, left ? `leaves ${left}` : ""].filter(Boolean).join(", ")}.`;
-  one("[data-all]").disabled = left === members.length;
+  const parts = [lead && `confirms ${lead.value}`, joining && `joins ${joining} to ${goal}`, dismissed && `dismisses ${dismissed}`, left && `leaves ${left}`];
+  one("#sum").textContent = nobody ? "None of those to be cured can be confirmed: something blocks each of them." : `This ${parts.filter(Boolean).join(", ")}.`;
+  one("[data-all]").disabled = nobody || left === members.length;
 }
 
 function go(key) {

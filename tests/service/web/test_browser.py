@@ -170,7 +170,27 @@ def test_a_group_is_decided_without_touching_the_mouse(world: World, address: st
     assert states(world, *made) == ["dismissed"] + ["awaiting"] * 4 and where(browser) == f"/hints/{made[1]}"
     browser.presses("g", leads_on=True)
     assert where(browser) == group_of(world, made[0]) and browser.asks(CHOICES) == ["cure"] * 4
+    for key in "jjljljl":
+        browser.presses(key)
+    browser.presses("Enter", control=True, leads_on=True)
+    assert states(world, *made) == ["dismissed", "confirmed", "awaiting", "awaiting", "awaiting"] and where(browser) == group_of(world, made[0])
+    assert browser.asks("document.querySelector('#sum').textContent") == f"This joins 3 to {made[1]}."
+    browser.presses("Enter", control=True, leads_on=True)
+    assert states(world, *made) == ["dismissed", "confirmed", "duplicate", "duplicate", "duplicate"]
     assert browser.complaints == []
+
+
+def test_what_is_blocked_cannot_lead_and_the_page_says_so(world: World, address: str, browser: Browser) -> None:
+    world.twist = lambda hint: hint.model_copy(update={"rules_invented": ["always"]})
+    made = [world.rejects("nsb-010", f"T-{number}") for number in (1, 2)]
+    browser.goes(address + group_of(world, made[0]))
+    assert browser.asks(CHOICES) == ["leave", "leave"] and browser.asks("document.querySelector('[data-all]').disabled")
+    for key in "jcm":
+        browser.presses(key)
+    assert "something blocks each" in browser.asks("document.querySelector('#sum').textContent")
+    browser.presses("Enter", control=True)
+    time.sleep(0.3)
+    assert where(browser) == group_of(world, made[0]) and states(world, *made) == ["awaiting"] * 2
 
 
 def test_keys_of_a_group_can_be_switched_off(world: World, address: str, browser: Browser) -> None:
