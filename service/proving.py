@@ -25,7 +25,7 @@ ENOUGH = 0.6
 GOOD, LIKELY = 1.25, 0.65
 """from here no further candidate is tried; and how much a try usually adds to a candidate's own score at the most"""
 HARM, UNSEEN = 0.6, 0.3
-"""taken off for accepted cases that change, and for an effect that nobody outside the pipeline would notice"""
+"""taken off for accepted cases that change or eval rows that are lost, and for an effect that nobody outside the pipeline would notice"""
 EVERYWHERE = (Step.preprocess, Step.extraction, Step.fetch)
 """steps whose changes may reach the cases of any leaf"""
 SUPPORT, SUPPORTERS = 0.07, 4.0
@@ -86,8 +86,7 @@ class _Lab:
 
     def look(self, hints: Sequence[Hint]) -> dict[str, tuple[Plan | None, Plan | None]]:
         """case id → masked plans before and after some changes made together, of the cases that they change."""
-        keys = [json.dumps(edit_of(hint.change.model_dump(mode="json")), sort_keys=True) for hint in hints]
-        key = keys[0] if len(keys) == 1 else hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
+        key = _key(hints)
         mine = self.around.case_id
         if (known := self.trials.known(self.target, key, mine)) is not None and known == self._before.get(mine):
             return {}  # seen when a like rejection was drafted: it leaves this case alone
@@ -96,6 +95,10 @@ class _Lab:
         return {
             one: (self._masked(one, self._before.get(one)), self._masked(one, plan)) for one, plan in after.items() if plan != self._before.get(one)
         }
+
+    def breaks(self, hint: Hint) -> bool:
+        """Whether the step's own evals lose a row by the change."""
+        return bool(self.trials.lost(self.target, hint, _key([hint])))
 
     def _concerned(self, hints: Sequence[Hint]) -> dict[str, dict[str, Any]]:
         """The tickets that some changes are tried on: the case, the rejections that they may reach as well, and for one change the controls."""
@@ -110,6 +113,12 @@ class _Lab:
         if case_id not in self._masks:
             self._masks[case_id] = redact(self.around.originals[case_id])[1]
         return Plan.model_validate(redact_plan(plan, self._masks[case_id]))
+
+
+def _key(hints: Sequence[Hint]) -> str:
+    """Names some edits made together: the same whatever case led to them."""
+    keys = sorted(json.dumps(edit_of(hint.change.model_dump(mode="json")), sort_keys=True) for hint in hints)
+    return keys[0] if len(keys) == 1 else hashlib.sha256("\n".join(keys).encode()).hexdigest()
 
 
 def prove(trials: Trials, target: Target, around: Around, candidates: Sequence[Candidate]) -> Verdict:
@@ -185,6 +194,8 @@ def _tried(lab: _Lab, candidate: Candidate) -> Proof | None:
     unseen = all(line.startswith("extraction:") for line in changes)
     score = candidate.score + 0.35 * fits(comment, part) + 0.5 * pointed_at(comment, before, after) + _support(lab, found, hint.step, part)
     score -= HARM * bool(harmed) + UNSEEN * unseen
+    if score >= ENOUGH and lab.breaks(hint):
+        score -= HARM
     confidence = hint.confidence.model_copy(update={"replay": "moved", "weight": round(score, 2)})
     shown = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence, "changes_controls": harmed}
     return Proof(hint.model_copy(update=shown), score)

@@ -43,7 +43,7 @@ ROOMS = (
     Room("ground: redaction", "service/redaction.py", "", "phonenumbers stdnum"),
     Room("aides that know the rubric", "service/wording.py service/treepolicy.py", "rubric.*"),
     Room("aides that hold a door", "service/targets.py service/gating.py service/eval_rows.py", f"{GROUND} connectors.ports rubric.*"),
-    Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.trials connectors.ports rubric.*"),
+    Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.gating service.trials connectors.ports rubric.*"),
     Room("store", "service/store/*", "service.db service.errors service.lifecycle rubric.*", "pydantic sqlalchemy sqlmodel"),
     Room(
         "stages",
