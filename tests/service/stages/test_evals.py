@@ -1,6 +1,7 @@
 """The gate on a pull holds here: it passes only what cures its case, keeps every row and changes no control."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
