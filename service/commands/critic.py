@@ -73,13 +73,14 @@ def score_command(
     """
     screen = Console(stderr=True)
     known = {label.external_id: label for label in _labels(labels)}
-    documents = [one for one in _documents(files) if one.get("external_id") in known]
-    documents = [one for one in documents if only == "all" or _side(known[one["external_id"]]) == only][: limit or None]
+    everything = _documents(files)
+    documents = [one for one in everything if one.get("external_id") in known and only in ("all", _side(known[one["external_id"]]))][: limit or None]
+    beside = [one for one in everything if one not in documents] + (_documents(controls) if controls else [])
     if not documents:
         screen.print("critic score: no case has a label; the files are joined by external_id", markup=False)
         raise typer.Exit(64)
     start = time.monotonic()
-    answers = _drafted(documents, _documents(controls) if controls else [], known, target, precedents, screen)
+    answers = _drafted(documents, beside, known, target, precedents, screen)
     seconds = round(time.monotonic() - start, 1)
     if rows:
         lines = ({**vars(answer), "label": vars(known[answer.external_id])} for answer in answers)
@@ -136,7 +137,7 @@ class _Room:
 
 def _drafted(
     documents: Sequence[dict[str, Any]],
-    controls: Sequence[dict[str, Any]],
+    beside: Sequence[dict[str, Any]],
     known: dict[str, Label],
     target: Path,
     kind: Kind,
@@ -144,7 +145,7 @@ def _drafted(
 ) -> list[Answer]:
     with tempfile.TemporaryDirectory(prefix="triage-score-", ignore_cleanup_errors=True) as name:
         room = _room(Path(name), target, kind)
-        ids = _received(room, [*documents, *controls])
+        ids = _received(room, [*documents, *beside])
         room.critic.cluster.update({ids[one["external_id"]]: known[one["external_id"]].cluster for one in documents})
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         answers: list[Answer] = []
