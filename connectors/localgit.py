@@ -5,7 +5,9 @@ import os
 import re
 import stat
 import subprocess
+import threading
 import unicodedata
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -22,6 +24,7 @@ COMMIT = re.compile(rb"tree (\w+)\n((?:parent \w+\n)*)")  # how a commit begins;
 UNWRITABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 DIFF_CAP = 200_000  # UTF-8 bytes, the line about the cut included
 MESSAGE_CAP = 10_000  # characters; more is cut
+LISTED = 8  # commits whose list of files is remembered
 TREE_FILES, TREE_BYTES = 50_000, 200_000_000  # more is not exported; sizes are known before the first byte is written
 MODES = {"100644": 0o644, "100755": 0o755}
 REFUSED = {"120000": "symlink_in_tree", "160000": "submodule_in_tree"}
@@ -68,6 +71,9 @@ class LocalGit:
         self.name = name
         self._repo, self._base, self._author, self._now = repo, f"refs/heads/{branch}", author, now
         self._search_path, self._timeout_s = search_path, timeout_s
+        self._listed: OrderedDict[str, dict[str, _Entry]] = OrderedDict()
+        self._lock = threading.Lock()
+        """of what is remembered; never held while git runs"""
 
     @classmethod
     def create(cls, repo: Path, from_tree: Path, message: str, branch: str = "main", *, name: str, now: Callable[[], datetime]) -> Self:
@@ -101,7 +107,7 @@ class LocalGit:
 
     def read(self, sha: str, path: str) -> bytes | None:
         """One file of a commit. Raises `PortError` for a symbolic link or submodule in its place."""
-        if _unfit(path) or (entry := self._list(sha, path).get(path)) is None:
+        if _unfit(path) or (entry := self._list(sha).get(path)) is None:
             return None
         _refuse({path: entry})
         return self._run("cat-file", "blob", entry.oid)
@@ -207,10 +213,23 @@ class LocalGit:
     def _reaches(self, head: str, ancestor: str) -> bool:
         return not self._run("rev-list", "--max-count=1", ancestor, f"^{head}", "--")
 
-    def _list(self, sha: str, *only: str) -> dict[str, _Entry]:
+    def _list(self, sha: str) -> dict[str, _Entry]:
+        """The files of a commit. The last few commits are remembered: what a commit holds never changes."""
+        with self._lock:
+            if sha in self._listed:
+                self._listed.move_to_end(sha)
+                return dict(self._listed[sha])
+        entries = self._entries(sha)
+        with self._lock:
+            self._listed[sha] = entries
+            while len(self._listed) > LISTED:
+                self._listed.popitem(last=False)
+        return dict(entries)
+
+    def _entries(self, sha: str) -> dict[str, _Entry]:
         self._look(sha)
         entries: dict[str, _Entry] = {}
-        for record in self._run("ls-tree", "-rzl", "--full-tree", sha, "--", *only).split(b"\0")[:-1]:
+        for record in self._run("ls-tree", "-rzl", "--full-tree", sha).split(b"\0")[:-1]:
             facts, _, raw = record.partition(b"\t")
             mode, _, oid, size = facts.decode().split()
             if (path := os.fsdecode(raw)) in entries:

@@ -1,7 +1,7 @@
 """What a target is at one commit: its manifest and everything a hint may name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -66,7 +66,19 @@ def _read(host: CodeHost, sha: str) -> Target:
         manifest, inventory = complete(manifest, inventory, policies)
     except Unreadable as error:
         raise PortError("config_unreadable", f"target {host.name} at {sha[:12]}: {error}") from None
-    return Target(name=host.name, sha=sha, manifest=manifest, inventory=inventory.model_copy(update={"spoken_of": _spoken_of(host, sha, inventory)}))
+    return Target(name=host.name, sha=sha, manifest=manifest, inventory=inventory)
+
+
+@lru_cache(maxsize=4)
+def _look_around(host: Any, sha: str) -> Target:
+    target = _look(host, sha)
+    return replace(target, inventory=target.inventory.model_copy(update={"spoken_of": _spoken_of(host, sha, target.inventory)}))
+
+
+def look_around(host: CodeHost, sha: str) -> Target:
+    """As `look`, and with the names of fields that any file of the target speaks of: for a critic, who asks what is missing."""
+    keyed: Any = host
+    return _look_around(keyed, sha)
 
 
 def _spoken_of(host: CodeHost, sha: str, inventory: Inventory) -> frozenset[str]:

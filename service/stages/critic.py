@@ -17,7 +17,7 @@ from service.errors import IllegalMove, NotFound
 from service.lifecycle import DraftState, ReviewState
 from service.proving import ENOUGH, Proof, prove
 from service.store import cases, examples, hints, history, originals
-from service.targets import Target, host_of, look
+from service.targets import Target, host_of, look_around
 from service.trials import Trials
 
 MAX_ATTEMPTS = 5
@@ -115,7 +115,7 @@ def _around(session: Session, row: cases.CaseRow, controls: int) -> _Around:
 
 def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around, trials: Trials | None) -> _Answer:
     host = host_of(ports.hosts, row.target)
-    target = look(host, host.head())
+    target = look_around(host, host.head())
     brief = Brief(
         case_id=row.id,
         case=row.case,

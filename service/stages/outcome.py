@@ -122,17 +122,21 @@ def _watch(session: Any, db: Database, pull: pulls.Pull) -> None:
 
 
 def recheck_after(db: Database, ports: Ports, pull_id: str) -> None:
-    """Recheck the target of a pull that was merged, or closed because it was not needed any more."""
+    """Recheck the target of a pull that was merged, or closed because it was not needed any more.
+
+    While others are about to land, only its own tickets: the last of a burst looks at all of them.
+    """
     with db.read() as session:
         pull = pulls.get(session, pull_id)
+        more = pull is not None and pulls.any_landing(session, pull.target)
     if pull and pull.state in (PullState.merged, PullState.closed):
-        recheck(db, ports, pull.target)
+        recheck(db, ports, pull.target, only=pull_id if more else None)
 
 
-def recheck(db: Database, ports: Ports, target_name: str) -> None:
-    """Send the tickets of every merged pull of a target through the pipeline as it stands now."""
+def recheck(db: Database, ports: Ports, target_name: str, only: str | None = None) -> None:
+    """Send the tickets of every merged pull of a target, or of one of them, through the pipeline as it stands now."""
     with db.read() as session:
-        watched = outcomes.of_target(session, target_name)
+        watched = [row for row in outcomes.of_target(session, target_name) if only in (None, row.pull_id)]
         wanted = {row.case_id: hint.hint for row in watched if (hint := hints.get(session, row.hint_id))}
         inputs = originals.bodies(session, list(wanted))
     tickets = {case_id: originals.ticket_of(body) for case_id, body in inputs.items()}

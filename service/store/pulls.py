@@ -47,6 +47,12 @@ def of_hint(session: Session, hint_id: str) -> list[Pull]:
     return list(session.exec(select(Pull).where(Pull.hint_id == hint_id).order_by(col(Pull.opened_at))))
 
 
+def any_landing(session: Session, target: str) -> bool:
+    """Whether somebody has asked to merge a pull of a target that has not landed yet."""
+    query = select(Pull.id).where(Pull.target == target, Pull.state == PullState.landing).limit(1)
+    return session.exec(query).first() is not None
+
+
 def page(session: Session, state: str, after: tuple[datetime, str] | None, limit: int) -> list[Pull]:
     """Newest first, from just behind a row (opened_at, id)."""
     query = select(Pull)
