@@ -124,14 +124,14 @@ class _Shelf:
                     self._make(target, hints, place)
             yield place
         finally:
-            with self._lock:
+            with scratch(self._ports.workdir, "old") as folder, self._lock:
                 self._readers[place] -= 1
-                self._places[place] = f"{target.name} {'many' if hints else 'base'}"
-                self._places.move_to_end(place)
-                old = self._superfluous()
-            for one in old:
-                with scratch(self._ports.workdir, "old") as folder:
-                    one.rename(folder / "tree")  # whole or not at all: half a base would be taken for a base
+                if place.is_dir():  # it could be made
+                    self._places[place] = f"{target.name} {'many' if hints else 'base'}"
+                    self._places.move_to_end(place)
+                for one in self._superfluous():
+                    # whole or not at all, half a base would be taken for a base; and under the lock, before anybody else finds it there
+                    one.rename(folder / one.name)
 
     def _make(self, target: Target, hints: Sequence[Hint], place: Path) -> None:
         with scratch(self._ports.workdir, "export") as folder:
