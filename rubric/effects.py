@@ -122,7 +122,9 @@ def pointed_at(comment: str, before: Plan, after: Plan) -> float:
 
 def _fields(plan: Plan) -> dict[str, str]:
     """Those that are filled: a pipeline may name a field that it found nothing for, or leave it out."""
-    return {f"{group}.{name}": str(value) for group, inside in plan.extraction.items() for name, value in inside.items() if value not in (None, "", [])}
+    return {
+        f"{group}.{name}": str(value) for group, inside in plan.extraction.items() for name, value in inside.items() if value not in (None, "", [])
+    }
 
 
 def changed_fields(before: Plan, after: Plan) -> list[str]:

@@ -221,7 +221,9 @@ def test_a_replay_that_goes_wrong_ends_in_a_named_state_and_costs_no_case(how: s
     code, script = SICK[how]
     accepted, case_id = world.accepts("email"), world.rejects("email postcode", "wrong person")
     well = world.ports
-    manifest = MANIFEST.replace("replay: {argv: [replay,", f"replay: {{timeout_s: {1 if code == 'timeout' else 30}, argv: [python, -S, -E, replay.py,").encode()
+    manifest = MANIFEST.replace(
+        "replay: {argv: [replay,", f"replay: {{timeout_s: {1 if code == 'timeout' else 30}, argv: [python, -S, -E, replay.py,"
+    ).encode()
     host = small_host(**{"triage.yaml": manifest, "replay.py": REPLAY.format(how=script).encode()})
     world.with_ports(hosts={"bank": host}, evals=SubprocessEvals(tmp_path / "evals", python=sys.executable))
     assert end(world.runs(), case_id) == ("failed", None, code)
