@@ -127,7 +127,7 @@ def test_a_form_that_other_fields_cope_with_is_offered_to_the_rest_but_for_froze
 def test_a_value_is_offered_to_a_field_that_a_branch_waits_for_and_only_if_nothing_reads_it() -> None:
     asked = {"leaf": "parcel/broken", "reply": "please tell us the voucher code on the box."}
     offer, weighed = sorted(extraction.offers(brief(case("it is right there", text="Voucher V-8812, smashed.", **asked))), key=lambda one: -one.score)
-    assert weighed.target == "extraction:person.city"  # a weight waits for it, too
+    assert weighed.target == "extraction:order.city"  # a weight waits for it, too
     assert offer.target == "extraction:order.voucher" and offer.change.example == "V-8812"  # type: ignore[union-attr]
     read = case("it is right there", text="Voucher V-8812, smashed.", extraction={"order": {"order_number": "V8812"}}, **asked)
     assert list(extraction.offers(brief(read))) == []
