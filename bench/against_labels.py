@@ -27,13 +27,13 @@ def compare(cases: dict[str, Any], labels: list[dict[str, Any]], kept: dict[str,
         name, right = label["external_id"], label["meta"].get("right_plan")
         row = rows.setdefault(label["recipe"], Counter())
         row["cases"] += 1
-        now = kept[name]["plan"]
+        now = _plain(kept[name]["plan"])
         if label["step"] == "none":
             row["touched"] += not is_right(now, cases[name]["plan"])
             continue
         cured = is_right(now, right) and not is_right(cases[name]["plan"], right)
         row["cured"] += cured
-        row["leaf right"] += now["intent_path"] in (right["intent_path"], right["intent_path"].split("/"))
+        row["leaf right"] += now["intent_path"] == right["intent_path"]
         row["told cured"] += kept[name].get("stage") == "cured"
         clusters.setdefault(label["cluster_id"], []).append(cured)
     return {
@@ -42,6 +42,12 @@ def compare(cases: dict[str, Any], labels: list[dict[str, Any]], kept: dict[str,
         "clusters_in_part": sum(any(found) and not all(found) for found in clusters.values()),
         "not_defects_touched": sum(row["touched"] for row in rows.values()), "by_recipe": {recipe: dict(row) for recipe, row in sorted(rows.items())},
     }  # fmt: skip
+
+
+def _plain(plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan as the pipeline wrote it: the leaf as one word."""
+    path = plan["intent_path"]
+    return {**plan, "intent_path": "/".join(path) if isinstance(path, list) else path}
 
 
 def main() -> int:

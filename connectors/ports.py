@@ -186,6 +186,8 @@ class Limits:
     """how long a decision can be taken back before work starts"""
     attempts: int = 3
     controls: int = 20
-    """accepted cases that a change is replayed on"""
+    """accepted cases that a change is tried on while it is drafted"""
+    gate_controls: int = 150
+    """accepted cases that the gate replays on base and head"""
     diff_files: int = 20
     diff_bytes: int = 200_000

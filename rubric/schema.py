@@ -220,6 +220,8 @@ class Confidence(Value):
     agree: int
     of: int
     replay: Literal["moved", "no_effect", "not_tried"] = "not_tried"
+    weight: float = 0.0
+    """what signals, effect and other rejections add up to; it puts hints in order and is no probability"""
     calibrated: bool = False
 
 

@@ -27,7 +27,7 @@ from service.settings import Settings
 from service.stages.intake import Desk
 from service.targets import look
 from service.ticks import Clock
-from service.web import api, hooks, inbox, pages, pulls
+from service.web import api, groups, hooks, inbox, pages, pulls
 from service.web.deps import House, Source, problem, problem_of
 from service.wiring import given_secret, kept_secret, wire
 
@@ -58,6 +58,7 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, *, 
     app.include_router(api.router)
     app.include_router(pages.router)
     app.include_router(inbox.router)
+    app.include_router(groups.router)
     app.include_router(pulls.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "web" / "static"), name="static")
     app.add_exception_handler(TriageError, _triage_error)

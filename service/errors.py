@@ -31,6 +31,12 @@ class StaleVersion(TriageError):
     status, code = 409, "stale_version"
 
 
+class GroupChanged(TriageError):
+    """A hint of this group is not as you saw it; nothing was decided."""
+
+    status, code = 409, "group_changed"
+
+
 class CaseConflict(TriageError):
     """This case was received before with other content; send a higher revision to replace it."""
 

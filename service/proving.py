@@ -26,7 +26,7 @@ ENOUGH = 0.6
 GOOD, LIKELY = 1.25, 0.65
 """from here no further candidate is tried; and how much a try usually adds to a candidate's own score at the most"""
 HARM, UNSEEN = 0.6, 0.3
-"""taken off for accepted cases that change, and for an effect that nobody outside the pipeline would notice"""
+"""taken off for accepted cases that change or eval rows that are lost, and for an effect that nobody outside the pipeline would notice"""
 EVERYWHERE = (Step.preprocess, Step.extraction, Step.fetch)
 """steps whose changes may reach the cases of any leaf"""
 SUPPORT, SUPPORTERS = 0.07, 4.0
@@ -91,20 +91,26 @@ class _Lab:
 
     def look(self, hints: Sequence[Hint]) -> dict[str, tuple[Plan | None, Plan | None]]:
         """case id → masked plans before and after some changes made together, of the cases that they change."""
+        key = _key(hints)
+        mine = self.around.case_id
+        if (known := self.trials.known(self.target, key, mine)) is not None and known == self._before.get(mine):
+            return {}  # seen when a like rejection was drafted: it leaves this case alone
         self.tried += 1
-        keys = [json.dumps(edit_of(hint.change.model_dump(mode="json")), sort_keys=True) for hint in hints]
-        key = keys[0] if len(keys) == 1 else hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
         after = self.trials.of(self.target, hints, key, self._concerned(hints)).after
         return {
             one: (self._masked(one, self._before.get(one)), self._masked(one, plan)) for one, plan in after.items() if plan != self._before.get(one)
         }
 
+    def breaks(self, hint: Hint) -> bool:
+        """Whether the step's own evals lose a row by the change."""
+        return bool(self.trials.lost(self.target, hint, _key([hint])))
+
     def _concerned(self, hints: Sequence[Hint]) -> dict[str, dict[str, Any]]:
-        """The tickets that some changes are tried on: many at once only on the case, one on whatever it may reach as well."""
-        one = hints[0] if len(hints) == 1 else None
+        """The tickets that some changes are tried on: the case, the rejections that they may reach as well, and for one change the controls."""
         leaf = self.around.case.plan.leaf
-        like = [name for name, case in self.around.rejected.items() if one and (one.step in EVERYWHERE or case.plan.leaf == leaf)]
-        return {name: self._tickets[name] for name in dict.fromkeys([self.around.case_id, *like, *(self.around.controls if one else ())])}
+        like = [name for name, case in self.around.rejected.items() if hints[0].step in EVERYWHERE or case.plan.leaf == leaf]
+        controls = self.around.controls if len(hints) == 1 else ()
+        return {name: self._tickets[name] for name in dict.fromkeys([self.around.case_id, *like, *controls])}
 
     def _masked(self, case_id: str, plan: dict[str, Any] | None) -> Plan | None:
         if plan is None:
@@ -112,6 +118,12 @@ class _Lab:
         if case_id not in self._masks:
             self._masks[case_id] = redact(self.around.originals[case_id])[1]
         return Plan.model_validate(redact_plan(plan, self._masks[case_id]))
+
+
+def _key(hints: Sequence[Hint]) -> str:
+    """Names some edits made together: the same whatever case led to them."""
+    keys = sorted(json.dumps(edit_of(hint.change.model_dump(mode="json")), sort_keys=True) for hint in hints)
+    return keys[0] if len(keys) == 1 else hashlib.sha256("\n".join(keys).encode()).hexdigest()
 
 
 def prove(trials: Trials, target: Target, around: Around, candidates: Sequence[Candidate]) -> Verdict:
@@ -183,12 +195,15 @@ def _tried(lab: _Lab, candidate: Candidate) -> Proof | None:
         return None
     harmed = [one for one in lab.around.controls if one in found and _differs(*found[one])]
     example = WorkedExample(case_id=hint.cure_case, plan_now=f"goes to {before.leaf}", plan_instead="; ".join(changes)[:500])
-    confidence = hint.confidence.model_copy(update={"replay": "moved"})
-    shown = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence, "changes_controls": harmed}
     comment = lab.around.case.comment
     unseen = all(line.startswith("extraction:") for line in changes)
     score = candidate.score + 0.35 * fits(comment, part) + 0.5 * pointed_at(comment, before, after) + _support(lab, found, hint.step, part)
-    return Proof(hint.model_copy(update=shown), score - HARM * bool(harmed) - UNSEEN * unseen)
+    score -= HARM * bool(harmed) + UNSEEN * unseen
+    if score >= ENOUGH and lab.breaks(hint):
+        score -= HARM
+    confidence = hint.confidence.model_copy(update={"replay": "moved", "weight": round(score, 2)})
+    shown = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence, "changes_controls": harmed}
+    return Proof(hint.model_copy(update=shown), score)
 
 
 def _differs(old: Plan | None, new: Plan | None) -> bool:

@@ -32,6 +32,10 @@ class HintLine(BaseModel):
     """blocking ones"""
     duplicate_of: str | None
     created_at: datetime
+    target: str
+    change_hash: str
+    together: int = 1
+    """in a list of groups: the rejections that this change cures and that wait with this one, itself included"""
 
 
 class HintList(BaseModel):
@@ -85,6 +89,10 @@ class HintItem(BaseModel):
     before: str | None
     next: str | None
     """neighbours among the hints that wait"""
+    target: str
+    change_hash: str
+    together: int
+    """hints of the target that wait with this very change, this one included where it waits"""
 
 
 class PullItem(BaseModel):
@@ -92,6 +100,9 @@ class PullItem(BaseModel):
 
     pull: dict[str, Any]
     hint: dict[str, Any]
+    cures: int
+    """rejections: that of its hint, and of the duplicates of it by now"""
+    duplicates: list[str]
     runs: list[dict[str, Any]]
     outcomes: list[dict[str, Any]]
     moves: list[Move]
@@ -103,29 +114,31 @@ class PullList(BaseModel):
     after: str | None
 
 
-def hint_list(session: Session, narrow: hints.Filter, after: str | None = None, limit: int = PAGE) -> HintList:
-    """A page of hints, oldest first, from behind the row that `after` names."""
-    rows = hints.page(session, narrow, _place(after), limit + 1)
+def hint_list(session: Session, narrow: hints.Filter, after: str | None = None, limit: int = PAGE, *, together: bool = False) -> HintList:
+    """A page of hints, oldest first, from behind the row that `after` names. `together`: one line for all that wait with one change."""
+    rows = hints.page(session, narrow, place(after), limit + 1, together=together)
     more = rows[limit - 1] if len(rows) > limit else None
-    lines = [_line(session, row) for row in rows[:limit]]
-    return HintList(rows=lines, counts=history.tallies(session, "hints"), after=_mark(more.created_at, more.id) if more else None)
+    sizes = hints.group_sizes(session, rows[:limit]) if together else {}
+    lines = [line(session, row, sizes.get((row.target, row.change_hash), 1)) for row in rows[:limit]]
+    return HintList(rows=lines, counts=history.tallies(session, "hints"), after=mark(more.created_at, more.id) if more else None)
 
 
-def _line(session: Session, row: hints.HintRow) -> HintLine:
+def line(session: Session, row: hints.HintRow, together: int = 1) -> HintLine:
     case = cases.get(session, row.case_id)
     return HintLine(
         id=row.id, case_id=row.case_id, case_name=case.name if case else row.case_id, step=row.step, recipe=row.recipe, target_id=row.target_id,
         state=row.state, summary=row.current["summary"], comment=(case.comment or "")[:300] if case else "", leaf=(case.leaf or "") if case else "",
         risk=row.current["risk"], findings=sum(1 for finding in row.findings if finding["blocks"]), duplicate_of=row.duplicate_of,
-        created_at=row.created_at,
+        created_at=row.created_at, target=row.target, change_hash=row.change_hash, together=together,
     )  # fmt: skip
 
 
-def _mark(at: datetime, thing_id: str) -> str:
+def mark(at: datetime, thing_id: str) -> str:
+    """Names a place in a list, for `place`."""
     return f"{at.isoformat()}~{thing_id}"
 
 
-def _place(after: str | None) -> tuple[datetime, str] | None:
+def place(after: str | None) -> tuple[datetime, str] | None:
     """Where a page starts; a mark that is none starts at the beginning."""
     at, _, thing_id = (after or "").partition("~")
     try:
@@ -146,10 +159,10 @@ def hint_item(session: Session, hint_id: str) -> HintItem:
     made = pulls.of_hint(session, hint_id)
     around = hints.around(session, row)
     return HintItem(
-        **row.model_dump(exclude={"target", "step", "recipe", "target_id", "change_hash"}), edited=row.current != row.draft, case_name=case.name,
+        **row.model_dump(exclude={"step", "recipe", "target_id"}), edited=row.current != row.draft, case_name=case.name,
         case=case.work or {}, masked=case.masked, side=case.side, undo_until=waiting.due_at if waiting else None,
         handoffs=[one.model_dump(mode="json") for one in work], pulls=[one.model_dump(mode="json", exclude={"body", "row"}) for one in made],
-        duplicates=[one.id for one in hints.duplicates(session, hint_id)],
+        duplicates=hints.duplicate_ids(session, hint_id), together=hints.group_sizes(session, [row]).get((row.target, row.change_hash), 0),
         moves=_with_edits(session, hint_id, _moves(session, ("hints", row.id), *(("pulls", one.id) for one in made))),
         before=around[0], next=around[1],
     )  # fmt: skip
@@ -172,13 +185,13 @@ def _moves(session: Session, *things: tuple[str, str]) -> list[Move]:
 
 def pull_list(session: Session, state: str = "", after: str | None = None, limit: int = PAGE) -> PullList:
     """A page of pulls, newest first."""
-    rows = pulls.page(session, state, _place(after), limit + 1)
+    rows = pulls.page(session, state, place(after), limit + 1)
     more = rows[limit - 1] if len(rows) > limit else None
     lines = []
     for row in rows[:limit]:
         runs = gate_runs.of_pull(session, row.id)
         lines.append({**row.model_dump(mode="json", exclude={"body", "row"}), "gate": runs[-1].state.value if runs else None})
-    return PullList(rows=lines, counts=history.tallies(session, "pulls"), after=_mark(more.opened_at, more.id) if more else None)
+    return PullList(rows=lines, counts=history.tallies(session, "pulls"), after=mark(more.opened_at, more.id) if more else None)
 
 
 def pull_item(session: Session, pull_id: str) -> PullItem:
@@ -188,13 +201,15 @@ def pull_item(session: Session, pull_id: str) -> PullItem:
     if pull is None or hint is None:
         raise NotFound(f"there is no pull {pull_id!r}")
     runs = gate_runs.of_pull(session, pull_id)
+    also = hints.duplicate_ids(session, hint.id)
     return PullItem(
+        cures=1 + len(also), duplicates=also,
         pull=pull.model_dump(mode="json"),
         hint=hint.model_dump(mode="json", include={"id", "step", "recipe", "target_id", "current", "case_id", "decided_by", "decided_at"}),
         runs=[run.model_dump(mode="json") for run in reversed(runs)],
         outcomes=[row.model_dump(mode="json") for row in outcomes.of_pull(session, pull_id)],
         moves=_moves(session, ("pulls", pull_id)),
-    )
+    )  # fmt: skip
 
 
 _OF_CASE = {"id", "source", "target", "name", "revision", "verdict", "state", "outcome", "reason", "received_at", "side"}

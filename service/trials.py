@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from connectors.ports import PortError, Ports, TreeJob
-from rubric.schema import Hint
+from rubric.gating import rows_path
+from rubric.schema import Hint, Step
+from service.gating import tree_paths
 from service.scratch import scratch
 from service.targets import Target, host_of
 
 KEPT, KEPT_REFUSALS = 60_000, 5_000
 """plans, and refused changes, that are remembered; a commit never changes, so neither does what it makes of a ticket"""
+KEPT_EXAMS = 2000
+"""changes whose passing eval rows are remembered"""
 KEPT_BASES, KEPT_MANY = 2, 60
 """exported base commits of one target that stay (the newest, and the one before, on which tries may still run), and bases with many changes"""
 
@@ -45,6 +49,7 @@ class Trials:
         self._ports = ports
         self._plans: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
         self._refused: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
+        self._passed: OrderedDict[tuple[str, str, str], frozenset[str]] = OrderedDict()
         self._lock = threading.Lock()
         """of what is remembered; never held while something runs"""
         self._shelf = _Shelf(ports)
@@ -59,6 +64,11 @@ class Trials:
         One change that the agent cannot make ends the trial; of several, those that it cannot make are left out.
         """
         return self._run(target, key, hints, tickets)
+
+    def known(self, target: Target, key: str, case_id: str) -> dict[str, Any] | None:
+        """The plan of a case by a change that was tried with it before, also as somebody else's companion; None: not tried, or no plan."""
+        with self._lock:
+            return self._plans.get((target.sha, key, case_id))
 
     def _run(self, target: Target, key: str, hints: Sequence[Hint], tickets: Mapping[str, dict[str, Any]]) -> Trial:
         with self._lock:
@@ -97,6 +107,37 @@ class Trials:
             answers = self._ports.evals.replay(target.manifest.replay, tree, tickets)
             failures = {answer.case_id: answer.failure for answer in answers if answer.failure is not None}
             return Trial("done", "", {answer.case_id: answer.plan for answer in answers}, failures)
+
+    def lost(self, target: Target, hint: Hint, key: str) -> frozenset[str]:
+        """Rows of the step's own deterministic suites that pass on the base and no longer with a change: what the gate would say, asked early."""
+        base, head = self._passing(target, None, "", hint.step), self._passing(target, hint, key, hint.step)
+        return base - head if base is not None and head is not None else frozenset()
+
+    def _passing(self, target: Target, hint: Hint | None, key: str, step: Step) -> frozenset[str] | None:
+        """Ids of the rows that pass; None when a suite gave no result, which is the gate's to judge."""
+        place = (target.sha, key, step)
+        with self._lock:
+            if place in self._passed:
+                return self._passed[place]
+        passing: set[str] = set()
+        with scratch(self._ports.workdir, "exam") as folder:
+            tree = folder / "tree"
+            with self._shelf.tree(target, (), "") as base:
+                shutil.copytree(base, tree)
+                paths = tree_paths(base)
+            if hint is not None and self._ports.agent.run(TreeJob(job_id="trial", hint=hint, manifest=target.manifest), tree).status != "done":
+                return None
+            for _, suite in target.manifest.suites({step}):
+                rows = rows_path(target.manifest, step, suite, paths)
+                run = self._ports.evals.run_suite(suite, tree, tree / rows if rows else None) if suite.kind == "deterministic" else None
+                if run is not None and run.failure:
+                    return None
+                passing |= {f"{suite.id} {row.row}" for row in run.rows if row.passed} if run else set()
+        with self._lock:
+            self._passed[place] = frozenset(passing)
+            while len(self._passed) > KEPT_EXAMS:
+                self._passed.popitem(last=False)
+        return frozenset(passing)
 
 
 class _Shelf:

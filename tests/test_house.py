@@ -43,7 +43,7 @@ ROOMS = (
     Room("ground: redaction", "service/redaction.py", "", "phonenumbers stdnum"),
     Room("aides that know the rubric", "service/wording.py service/treepolicy.py", "rubric.*"),
     Room("aides that hold a door", "service/targets.py service/gating.py service/eval_rows.py", f"{GROUND} connectors.ports rubric.*"),
-    Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.trials connectors.ports rubric.*"),
+    Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.gating service.trials connectors.ports rubric.*"),
     Room("store", "service/store/*", "service.db service.errors service.lifecycle rubric.*", "pydantic sqlalchemy sqlmodel"),
     Room(
         "stages",
@@ -51,7 +51,12 @@ ROOMS = (
         f"service.store.* {GROUND} {AIDES} connectors.ports rubric.*",
         "pydantic structlog sqlmodel.Session sqlalchemy.exc",
     ),
-    Room("reports", "service/reports.py", "service.store.* service.errors service.lifecycle rubric.*", "pydantic sqlmodel.Session"),
+    Room(
+        "reports",
+        "service/reports.py service/grouping.py",
+        "service.reports service.store.* service.errors service.lifecycle rubric.*",
+        "pydantic sqlmodel.Session",
+    ),
     Room("engine", "service/engine.py", "", "dbos sqlalchemy sqlmodel"),
     Room("migrate", "service/migrate.py", "service.db service.engine", "alembic sqlalchemy"),
     Room("flows", "service/flows.py", "service.engine service.db service.stages.* service.trials connectors.ports rubric.*", "structlog"),
@@ -59,7 +64,7 @@ ROOMS = (
     Room(
         "web",
         "service/web/*",
-        f"service.web.* service.reports service.stages.* {GROUND} {DOORS} rubric.*",
+        f"service.web.* service.reports service.grouping service.stages.* {GROUND} {DOORS} rubric.*",
         "fastapi starlette pydantic jinja2 prometheus_client sqlmodel.Session sqlalchemy.exc",
     ),
     Room("wiring", "service/wiring.py", "service.settings service.errors connectors.* rubric.catalogue"),
@@ -296,7 +301,7 @@ def _method_rules(path: str, where: str, call: ast.Call, method: ast.Attribute) 
     through = isinstance(method.value, ast.Name) and method.value.id == "outcome"
     if method.attr == "land" and path.startswith("service/") and path != "service/stages/outcome.py" and not through:
         yield f"{where} lands a pull; only service/stages/outcome.py does, when a person asked"
-    if method.attr == "begin" and path.startswith(("service/web/", "service/reports.py")):
+    if method.attr == "begin" and path.startswith(("service/web/", "service/reports.py", "service/grouping.py")):
         yield f"{where} begins a write transaction; pages, routes and reports read, stages write"
     if method.attr in ("now", "today", "utcnow") and path.startswith("rubric/"):
         yield f"{where} looks at the clock; rubric is given the time"

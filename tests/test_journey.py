@@ -38,7 +38,7 @@ def world(db: Database, tmp_path: Path) -> World:
     host = LocalGit.create(tmp_path / "target.git", EXAMPLES / "target-pipeline", "Start", name="bank", now=now)
     ports = Ports(
         critic=PrecedentCritic(CATALOGUE), agent=RecipeCodemod(), evals=SubprocessEvals(tmp_path / "evals", python=sys.executable),
-        hosts={"bank": host}, now=now, workdir=tmp_path / "work", limits=Limits(controls=4),
+        hosts={"bank": host}, now=now, workdir=tmp_path / "work", limits=Limits(controls=4, gate_controls=4),
     )  # fmt: skip
     return World(db, ports)
 

@@ -31,7 +31,7 @@ def offers(brief: Brief) -> Iterator[Offer]:
     if len(cluster) < 3:
         return
     stay = [one for one in brief.accepted if one.case.plan.leaf == brief.case.plan.leaf]
-    cues = _cover(cluster, [customer_text(one.case) for one in stay], here)
+    cues = _cover(brief, cluster, here)
     covered = [one for one in cluster if any(holds_phrase(customer_text(one.case), cue) for cue in cues)]
     if len(covered) < 3 or brief.case_id not in {one.case_id for one in covered}:
         return
@@ -129,13 +129,24 @@ def _shared_stem(one: Case, other: Case) -> bool:
     return any(word in longer for word in first for longer in second) or any(word in longer for word in second for longer in first)
 
 
-def _cover(cluster: list[Neighbour], stay: list[str], here: Entry) -> list[str]:
-    """Few cues that together occur in the cluster's tickets, in none that must stay; those that comments repeat come first."""
+def _cover(brief: Brief, cluster: list[Neighbour], here: Entry) -> list[str]:
+    """Few cues that together occur in the cluster's tickets, in none that must stay; those that comments repeat come first.
+
+    A new leaf's cues outweigh all others, so what any accepted ticket says, or several rejected ones elsewhere, is no cue.
+    """
+    stay = [customer_text(one.case) for one in brief.accepted]
+    elsewhere = [customer_text(one.case) for one in brief.rejected if one.case.plan.leaf != brief.case.plan.leaf]
     texts = {one.case_id: customer_text(one.case) for one in cluster}
     comments = " \n ".join(one.case.comment + "\n" + ((one.case.rejection.corrected_reply or "") if one.case.rejection else "") for one in cluster)
     common = Counter(run for text in texts.values() for run in ngrams(text))
     ranked = sorted(
-        (run for run in common if 2 <= len(run) <= 80 and not any(holds_phrase(text, run) for text in stay)),
+        (
+            run
+            for run in common
+            if 2 <= len(run) <= 80
+            and not any(holds_phrase(text, run) for text in stay)
+            and sum(holds_phrase(text, run) for text in elsewhere) < 2
+        ),
         key=lambda run: (-(2 * common[run] + 2 * holds_phrase(comments, run) + (len(run.split()) == 2) + (run in cues_of(here))), len(run), run),
     )
     cues: list[str] = []

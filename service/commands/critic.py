@@ -35,6 +35,8 @@ from service.wiring import utc_now, wire
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 NAME = "target"
+CONFIDENT = 0.9
+"""weight of a tried hint from which its answer counts as confident"""
 BLOCK = 20
 """cases drafted side by side; their labels are precedents from the next block on"""
 
@@ -79,13 +81,15 @@ def score_command(
     """
     screen = Console(stderr=True)
     known = {label.external_id: label for label in _labels(labels)}
-    documents = [one for one in _documents(files) if one.get("external_id") in known]
-    documents = [one for one in documents if only is Counted.all or _side(known[one["external_id"]]) is only][: limit or None]
+    everything = _documents(files)
+    counted = [one for one in everything if one.get("external_id") in known and only in (Counted.all, _side(known[one["external_id"]]))]
+    documents = counted[: limit or None]
+    beside = [one for one in everything if one not in documents] + (_documents(controls) if controls else [])
     if not documents:
         screen.print("critic score: no case has a label; the files are joined by external_id", markup=False)
         raise typer.Exit(64)
     start = time.monotonic()
-    answers = _drafted(documents, _documents(controls) if controls else [], known, target, precedents, screen)
+    answers = _drafted(documents, beside, known, target, precedents, screen)
     seconds = round(time.monotonic() - start, 1)
     if rows:
         lines = ({**vars(answer), "label": vars(known[answer.external_id])} for answer in answers)
@@ -155,7 +159,7 @@ class _Room:
 
 def _drafted(
     documents: Sequence[dict[str, Any]],
-    controls: Sequence[dict[str, Any]],
+    beside: Sequence[dict[str, Any]],
     known: dict[str, Label],
     target: Path,
     kind: Kind,
@@ -163,7 +167,7 @@ def _drafted(
 ) -> list[Answer]:
     with tempfile.TemporaryDirectory(prefix="triage-score-", ignore_cleanup_errors=True) as name:
         room = _room(Path(name), target, kind)
-        ids = _received(room, [*documents, *controls])
+        ids = _received(room, [*documents, *beside])
         room.critic.cluster.update({ids[one["external_id"]]: known[one["external_id"]].cluster for one in documents})
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         answers: list[Answer] = []
@@ -212,7 +216,7 @@ def _answer(room: _Room, name: str, case_id: str) -> Answer:
     if row is None or not found:
         return Answer(name, NONE, str(row and row.outcome), why=str(row and row.reason), seconds=seconds)
     first = found[0]
-    moved = first.hint.confidence.replay == "moved"
+    moved = first.hint.confidence.replay == "moved" and first.hint.confidence.weight >= CONFIDENT
     return Answer(name, first.step, first.recipe, first.target_id, moved, json.dumps(edit_of(first.current["change"])), seconds)
 
 

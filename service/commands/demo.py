@@ -196,6 +196,7 @@ def _prepare(folder: Path, target: Path) -> Stage:
         "TRIAGE_UNDO_SECONDS": "0",
         "TRIAGE_SETTLE_SECONDS": str(SETTLE),
         "TRIAGE_POLL_SECONDS": "0.1",
+        "TRIAGE_WORKERS": str(2 * (os.cpu_count() or 1)),
         "TRIAGE_SOURCES": json.dumps({"demo": {"secrets": [secret], "target": "target"}}),
         "TRIAGE_TARGETS": json.dumps({"target": {"repo": str(folder / "target.git")}}),
     }

@@ -144,7 +144,7 @@ def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, catalogue: 
 
     Several hints are several rules, each of which proves itself; what is not for the codemod cannot be tried and stays.
     """
-    if brief.case_id not in around.originals:
+    if brief.case_id not in around.originals or (isinstance(reply, Abstained) and reply.outcome is Outcome.one_off):
         return reply
     offered = reply.hints if isinstance(reply, Drafted) else []
     groups = [[Candidate(hint=hint, score=SURE)] for hint in offered] or [[]]

@@ -1,5 +1,7 @@
 """The human decision: confirm, edit, dismiss, mark as duplicate, and take it back. Bound to the exact text that was seen."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +13,7 @@ from rubric.catalogue import Catalogue
 from rubric.lint import lint
 from rubric.schema import Finding, Hint, Outcome
 from service.db import Database
-from service.errors import IllegalMove, NotConfirmable, NotFound, StaleVersion, Unprocessable
+from service.errors import GroupChanged, IllegalMove, NotConfirmable, NotFound, StaleVersion, Unprocessable
 from service.lifecycle import HandoffState, ReviewState
 from service.store import cases, examples, handoffs, hints, history, reviews
 from service.targets import host_of, look
@@ -25,6 +27,18 @@ DISMISSALS = {
     "too_costly": "too_costly",
 }
 """reason a person may dismiss with → what the critic learns from it"""
+MOST = 200
+"""hints that one decision may name"""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person said about one hint of a group, and the version of it that was seen."""
+
+    hint_id: str
+    version: int
+    reason: str | None = None
+    """to dismiss it with; None: the change of the group cures it"""
 
 
 def confirm(db: Database, ports: Ports, hint_id: str, *, version: int, by: str, seconds: float | None = None) -> hints.HintRow:
@@ -34,35 +48,43 @@ def confirm(db: Database, ports: Ports, hint_id: str, *, version: int, by: str, 
     """
     with db.begin() as session:
         row = _open(session, hint_id, version, by, ReviewState.confirmed)
-        if row.state is ReviewState.confirmed:
-            return row
-        blocking = [finding for finding in row.findings if finding["blocks"]]
-        if blocking:
-            raise NotConfirmable(f"open findings: {', '.join(str(finding['code']) for finding in blocking)}", findings=blocking)
-        _no_twin(session, row)
-        review = _decide(session, db, row, ReviewState.confirmed, "confirm", by=by, seconds=seconds)
-        handoff = handoffs.Handoff(
-            id=f"{row.id}-{review.seq}", hint_id=row.id, review_seq=review.seq or 0, hint_hash=row.content_hash, target=row.target,
-            state=HandoffState.waiting, due_at=db.now() + timedelta(seconds=ports.limits.undo_seconds),
-        )  # fmt: skip
-        history.begin(session, handoff, by=by, delay=ports.limits.undo_seconds)
-        _learn(session, db, row, row.recipe, "confirmed")
+        _approve(session, db, ports, row, by=by, seconds=seconds)
         return row
+
+
+def _approve(session: Session, db: Database, ports: Ports, row: hints.HintRow, *, by: str, seconds: float | None) -> None:
+    if row.state is ReviewState.confirmed:
+        return
+    blocking = [finding for finding in row.findings if finding["blocks"]]
+    if blocking:
+        raise NotConfirmable(f"open findings: {', '.join(str(finding['code']) for finding in blocking)}", findings=blocking)
+    _no_twin(session, row)
+    review = _decide(session, db, row, ReviewState.confirmed, "confirm", by=by, seconds=seconds)
+    handoff = handoffs.Handoff(
+        id=f"{row.id}-{review.seq}", hint_id=row.id, review_seq=review.seq or 0, hint_hash=row.content_hash, target=row.target,
+        state=HandoffState.waiting, due_at=db.now() + timedelta(seconds=ports.limits.undo_seconds),
+    )  # fmt: skip
+    history.begin(session, handoff, by=by, delay=ports.limits.undo_seconds)
+    _learn(session, db, row, row.recipe, "confirmed")
 
 
 def dismiss(
     db: Database, hint_id: str, *, version: int, by: str, reason: str, note: str | None = None, seconds: float | None = None
 ) -> hints.HintRow:
     """Say no, with a reason of the list; the critic learns from it."""
-    if reason not in DISMISSALS:
-        raise Unprocessable(f"{reason!r} is no reason to dismiss; use one of: {', '.join(sorted(DISMISSALS))}", reasons=sorted(DISMISSALS))
     with db.begin() as session:
         row = _open(session, hint_id, version, by, ReviewState.dismissed)
-        if row.state is not ReviewState.dismissed:
-            _decide(session, db, row, ReviewState.dismissed, "dismiss", by=by, reason=reason, note=note, seconds=seconds)
-            if DISMISSALS[reason] in Outcome.__members__:
-                _learn(session, db, row, DISMISSALS[reason], "dismissed")
+        _refuse(session, db, row, reason, by=by, note=note, seconds=seconds)
         return row
+
+
+def _refuse(session: Session, db: Database, row: hints.HintRow, reason: str, *, by: str, note: str | None = None, seconds: float | None) -> None:
+    if reason not in DISMISSALS:
+        raise Unprocessable(f"{reason!r} is no reason to dismiss; use one of: {', '.join(sorted(DISMISSALS))}", reasons=sorted(DISMISSALS))
+    if row.state is not ReviewState.dismissed:
+        _decide(session, db, row, ReviewState.dismissed, "dismiss", by=by, reason=reason, note=note, seconds=seconds)
+        if DISMISSALS[reason] in Outcome.__members__:
+            _learn(session, db, row, DISMISSALS[reason], "dismissed")
 
 
 def duplicate(db: Database, hint_id: str, *, version: int, by: str, of: str, seconds: float | None = None) -> hints.HintRow:
@@ -74,10 +96,79 @@ def duplicate(db: Database, hint_id: str, *, version: int, by: str, of: str, sec
             raise Unprocessable(f"there is no other hint {of!r} of this target", duplicate_of=of)
         if other.state is ReviewState.duplicate:
             raise Unprocessable(f"{of} is a duplicate itself, of {other.duplicate_of}", duplicate_of=other.duplicate_of)
-        if row.state is not ReviewState.duplicate:
-            _decide(session, db, row, ReviewState.duplicate, "duplicate", by=by, seconds=seconds, duplicate_of=other.id)
-            _learn(session, db, row, row.recipe, "confirmed")
+        _join(session, db, row, other.id, by=by, seconds=seconds)
         return row
+
+
+def _join(session: Session, db: Database, row: hints.HintRow, of: str, *, by: str, seconds: float | None) -> None:
+    """Its own duplicates come along: only those of the hint that is built are counted, and told what became of it."""
+    if row.state is not ReviewState.duplicate:
+        _decide(session, db, row, ReviewState.duplicate, "duplicate", by=by, seconds=seconds, duplicate_of=of)
+        _learn(session, db, row, row.recipe, "confirmed")
+        for own in hints.duplicates(session, row.id):
+            own.duplicate_of = of
+
+
+def decide_group(
+    db: Database, ports: Ports, change_hash: str, *, leader: str | None, choices: Sequence[Choice], by: str, seconds: float | None = None
+) -> list[hints.HintRow]:
+    """Confirm one hint, mark the others with its change as its duplicates, dismiss some: all of it or nothing.
+
+    `leader` is the hint to confirm, or one that is confirmed already. What `choices` does not name stays as it is; `seconds` is counted once.
+    Raises `GroupChanged`, which names each hint that is not as it was seen, and whatever `confirm` raises.
+    """
+    _sensible(leader, choices)
+    with db.begin() as session:
+        rows = _as_seen(session, change_hash, leader, choices, by)
+        for choice in sorted(choices, key=lambda one: one.hint_id != leader):  # the others are duplicates of what is confirmed by then
+            row = rows[choice.hint_id]
+            if choice.reason is not None:
+                _refuse(session, db, row, choice.reason, by=by, seconds=seconds)
+            elif row.id == leader:
+                _approve(session, db, ports, row, by=by, seconds=seconds)
+            else:
+                _join(session, db, row, leader or "", by=by, seconds=seconds)
+            seconds = None
+        return [rows[choice.hint_id] for choice in choices]
+
+
+def _sensible(leader: str | None, choices: Sequence[Choice]) -> None:
+    cured = {one.hint_id for one in choices if one.reason is None}
+    if not 0 < len({one.hint_id for one in choices}) == len(choices) <= MOST:
+        raise Unprocessable(f"name each hint once, at least one and at most {MOST}")
+    if bool(cured) is not bool(leader) or leader in {one.hint_id for one in choices} - cured:
+        raise Unprocessable("name the hint to confirm: one of those that the change cures, or one that is confirmed already", leader=leader)
+
+
+def _as_seen(session: Session, change_hash: str, leader: str | None, choices: Sequence[Choice], by: str) -> dict[str, hints.HintRow]:
+    """All hints of a decision, each held until it is made."""
+    named = {one.hint_id: one for one in choices}
+    rows: dict[str, hints.HintRow] = {}
+    changed: dict[str, str] = {}
+    for hint_id in sorted({*named, *([leader] if leader else [])}):  # one order for everybody, or two decisions would wait for each other
+        try:
+            rows[hint_id] = _member(session, named.get(hint_id), hint_id, leader, by)
+        except (StaleVersion, IllegalMove) as error:
+            changed[hint_id] = str(error)
+    if changed:
+        raise GroupChanged("nothing was decided: " + "; ".join(f"{one}: {why}" for one, why in changed.items())[:2000], changed=changed)
+    strange = [row.id for row in rows.values() if row.change_hash != change_hash or row.target != next(iter(rows.values())).target]
+    if strange:
+        raise Unprocessable(f"{', '.join(strange[:5])}: not of the group {change_hash}", strange=strange)
+    return rows
+
+
+def _member(session: Session, choice: Choice | None, hint_id: str, leader: str | None, by: str) -> hints.HintRow:
+    if choice is None:
+        row = _get(session, hint_id, to_decide=True)
+        if row.state is not ReviewState.confirmed:
+            raise IllegalMove(f"is {row.state}; the others can only join a confirmed hint, or one that is confirmed with them")
+        return row
+    cured = ReviewState.confirmed if hint_id == leader else ReviewState.duplicate
+    row = _open(session, hint_id, choice.version, by, cured if choice.reason is None else ReviewState.dismissed)
+    if row.state is ReviewState.duplicate and row.duplicate_of != leader:
+        raise IllegalMove(f"is a duplicate of {row.duplicate_of} already")
+    return row
 
 
 def edit(db: Database, ports: Ports, catalogue: Catalogue, hint_id: str, *, version: int, by: str, change: dict[str, Any]) -> hints.HintRow:
@@ -118,17 +209,29 @@ def _replace(db: Database, hint_id: str, *, version: int, by: str, hint: Hint, f
 
 
 def undo(db: Database, hint_id: str, *, by: str) -> hints.HintRow:
-    """Take the last decision back. A confirmation only until its handoff has started."""
+    """Take the last decision back. A confirmation only until its handoff has started; what joined it since comes back with it.
+
+    Without that, hints would stay duplicates of one that nobody has decided on, and vanish from every list when it is dismissed.
+    """
     with db.begin() as session:
-        row = _get(session, hint_id, to_decide=True)
+        for one in sorted({hint_id, *hints.duplicate_ids(session, hint_id)}):  # held in the order in which a group's decision holds them
+            hints.get_to_decide(session, one)
+        row = _get(session, hint_id)
         if row.state is ReviewState.awaiting:
             return row
         if row.state is ReviewState.confirmed:
             _stop_handoff(session, row, by)
-        examples.remove(session, row.id)
-        reviews.add(session, _review(db, row, "undo", by=by))
-        history.move(session, row, ReviewState.awaiting, by=by, why="taken back", decided_by=None, decided_at=None, reason=None, duplicate_of=None)
+            for other in hints.duplicates(session, row.id):
+                if other.change_hash == row.change_hash and other.decided_at and row.decided_at and other.decided_at >= row.decided_at:
+                    _take_back(session, db, other, by, f"taken back with {row.id}")
+        _take_back(session, db, row, by, "taken back")
         return row
+
+
+def _take_back(session: Session, db: Database, row: hints.HintRow, by: str, why: str) -> None:
+    examples.remove(session, row.id)
+    reviews.add(session, _review(db, row, "undo", by=by))
+    history.move(session, row, ReviewState.awaiting, by=by, why=why, decided_by=None, decided_at=None, reason=None, duplicate_of=None)
 
 
 def _stop_handoff(session: Session, row: hints.HintRow, by: str) -> None:
@@ -141,9 +244,9 @@ def _stop_handoff(session: Session, row: hints.HintRow, by: str) -> None:
 
 def _no_twin(session: Session, row: hints.HintRow) -> None:
     """Two drafts made at the same moment cannot see each other; the second confirmation does."""
-    for other in hints.twins(session, row.target, row.change_hash, row.id):
-        if other.state is ReviewState.confirmed:
-            raise NotConfirmable(f"{other.id} asks for the same change and is confirmed; mark this one as its duplicate", twin=other.id)
+    other = hints.confirmed_twin(session, row.target, row.change_hash, row.id)
+    if other:
+        raise NotConfirmable(f"{other.id} asks for the same change and is confirmed; mark this one as its duplicate", twin=other.id)
 
 
 def _get(session: Session, hint_id: str, *, to_decide: bool = False) -> hints.HintRow:

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import Index
+from sqlalchemy import Index, case, func
+from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from rubric.recipes import edit_of
@@ -23,6 +25,7 @@ class HintRow(SQLModel, table=True):
         Index("ix_hints_state", "state", "created_at", "id"),
         Index("ix_hints_case", "case_id"),
         Index("ix_hints_change", "target", "change_hash"),
+        Index("ix_hints_duplicate_of", "duplicate_of"),
     )
 
     id: str = Field(primary_key=True)
@@ -80,8 +83,8 @@ def of_case(session: Session, case_id: str) -> list[HintRow]:
     return list(session.exec(select(HintRow).where(HintRow.case_id == case_id).order_by(col(HintRow.id))))
 
 
-def page(session: Session, narrow: Filter, after: tuple[datetime, str] | None, limit: int) -> list[HintRow]:
-    """Oldest first, from just behind a row (created_at, id)."""
+def page(session: Session, narrow: Filter, after: tuple[datetime, str] | None, limit: int, *, together: bool = False) -> list[HintRow]:
+    """Oldest first, from just behind a row (created_at, id). `together`: of the waiting hints with one change only the oldest."""
     query = select(HintRow)
     for column, wanted in (
         (HintRow.state, narrow.state),
@@ -91,17 +94,61 @@ def page(session: Session, narrow: Filter, after: tuple[datetime, str] | None, l
     ):
         if wanted:
             query = query.where(column == wanted)
+    if together:
+        query = query.where(~_another(older=True, step=narrow.step))
+    return list(session.exec(_behind(query, after).limit(limit)))
+
+
+def first_of_groups(session: Session, after: tuple[datetime, str] | None, limit: int) -> list[HintRow]:
+    """The oldest of each group: hints that wait on one target with one change, at least two. Oldest first."""
+    waiting = select(HintRow).where(HintRow.state == ReviewState.awaiting, ~_another(older=True), _another(older=False))
+    return list(session.exec(_behind(waiting, after).limit(limit)))
+
+
+def _behind(query: Any, after: tuple[datetime, str] | None) -> Any:
     if after:
         at, hint_id = after
         query = query.where((col(HintRow.created_at) > at) | ((col(HintRow.created_at) == at) & (col(HintRow.id) > hint_id)))
-    return list(session.exec(query.order_by(col(HintRow.created_at), col(HintRow.id)).limit(limit)))
+    return query.order_by(col(HintRow.created_at), col(HintRow.id))
 
 
-def twins(session: Session, target: str, change_hash: str, but: str) -> list[HintRow]:
-    """Other hints of a target with the very same change that are still in play or were dismissed. One transaction a change may look at a time."""
+def _another(*, older: bool, step: str = "") -> Any:
+    """Whether an older, or else a younger, hint with the same change waits on the same target. Looks along `ix_hints_change`."""
+    other = aliased(HintRow)
+    left, right = (other, HintRow) if older else (HintRow, other)
+    before = (col(left.created_at) < right.created_at) | ((col(left.created_at) == right.created_at) & (col(left.id) < right.id))
+    same = select(other.id).where(other.target == HintRow.target, other.change_hash == HintRow.change_hash, other.state == ReviewState.awaiting)
+    return (same.where(before, other.step == step) if step else same.where(before)).exists()
+
+
+def group_sizes(session: Session, rows: Sequence[HintRow]) -> dict[tuple[str, str], int]:
+    """(target, change_hash) of some hints → how many hints wait with it."""
+    changes, targets = {row.change_hash for row in rows}, {row.target for row in rows}
+    query = select(HintRow.target, HintRow.change_hash, func.count()).group_by(HintRow.target, HintRow.change_hash)
+    query = query.where(HintRow.state == ReviewState.awaiting, col(HintRow.target).in_(targets), col(HintRow.change_hash).in_(changes))
+    return {(target, change): number for target, change, number in session.exec(query)}
+
+
+def with_change(
+    session: Session, target: str, change_hash: str, state: ReviewState, limit: int, after: tuple[datetime, str] | None = None
+) -> list[HintRow]:
+    """Hints of a target with the very same change in one state, oldest first."""
+    query = select(HintRow).where(HintRow.target == target, HintRow.change_hash == change_hash, HintRow.state == state)
+    return list(session.exec(_behind(query, after).limit(limit)))
+
+
+def any_with_change(session: Session, targets: Sequence[str], change_hash: str) -> HintRow | None:
+    """The hint to show for a change: the oldest that waits, or else the oldest at all."""
+    query = select(HintRow).where(col(HintRow.target).in_(targets), HintRow.change_hash == change_hash)
+    waits_first = case((col(HintRow.state) == ReviewState.awaiting, 0), else_=1)
+    return session.exec(query.order_by(waits_first, col(HintRow.created_at), col(HintRow.id)).limit(1)).first()
+
+
+def confirmed_twin(session: Session, target: str, change_hash: str, but: str) -> HintRow | None:
+    """Another hint of a target with the very same change that is confirmed. One transaction a change may look at a time."""
     alone(session, f"change {target} {change_hash}")
     query = select(HintRow).where(HintRow.target == target, HintRow.change_hash == change_hash, HintRow.id != but)
-    return list(session.exec(query.where(HintRow.state != ReviewState.stale).order_by(col(HintRow.created_at)).limit(20)))
+    return session.exec(query.where(HintRow.state == ReviewState.confirmed).limit(1)).first()
 
 
 def in_play(session: Session, target: str, limit: int) -> list[HintRow]:
@@ -121,9 +168,14 @@ def change_hash(text: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(edit_of(text["change"]), sort_keys=True).encode()).hexdigest()[:32]
 
 
+def duplicate_ids(session: Session, hint_id: str) -> list[str]:
+    """Hints that a person marked as duplicates of this one."""
+    return list(session.exec(select(HintRow.id).where(HintRow.duplicate_of == hint_id).order_by(col(HintRow.id))))
+
+
 def count_duplicates(session: Session, hint_id: str) -> int:
     """How many hints a person marked as duplicates of this one."""
-    return len(session.exec(select(HintRow.id).where(HintRow.duplicate_of == hint_id)).all())
+    return len(duplicate_ids(session, hint_id))
 
 
 def duplicates(session: Session, hint_id: str) -> list[HintRow]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from rubric.schema import storable
-from service import reports
+from service import grouping, reports
 from service.errors import Unprocessable
 from service.redaction import texts
 from service.stages import critic, gate, handoff, outcome
@@ -57,6 +57,30 @@ class HintEdit(Body):
     summary: str | None = Field(default=None, max_length=2000)
     risk_reason: str | None = Field(default=None, max_length=2000)
     change: dict[str, Any] | None = None
+
+
+class Seen(Body):
+    """A hint, and the version of it that was seen."""
+
+    hint: str = Field(min_length=1, max_length=64)
+    version: int = Field(ge=1, le=1_000_000)
+
+
+class Dismissed(Seen):
+    """A hint to dismiss."""
+
+    reason: str = Field(max_length=60)
+    """one of the list"""
+
+
+class GroupDecision(Body):
+    """Verdicts on hints with one change; what is not named stays as it is."""
+
+    leader: str | None = Field(default=None, max_length=64)
+    """the one of `confirm` that is confirmed, the others become its duplicates; or a hint that is confirmed already"""
+    confirm: list[Seen] = Field(default=[], max_length=gate.MOST)
+    dismiss: list[Dismissed] = Field(default=[], max_length=gate.MOST)
+    seconds: float | None = Field(default=None, ge=0, le=86_400)
 
 
 class Closing(Body):
@@ -112,6 +136,23 @@ def decide(hint_id: str, decision: Decision, home: HouseDep, by: PersonDep) -> d
 def undo(hint_id: str, home: HouseDep, by: PersonDep) -> dict[str, Any]:
     """Take the decision back; a confirmation only while its undo window is open."""
     return gate.undo(home.db, hint_id, by=by).model_dump(mode="json", include={"id", "version", "state"})
+
+
+@router.get("/v1/groups", responses=PROBLEMS, tags=["groups"])
+def list_groups(
+    session: ReadDep, by: PersonDep, after: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = reports.PAGE
+) -> grouping.GroupList:
+    """Changes that two rejections or more wait for, oldest first, with up to 50 of their hints."""
+    return grouping.group_list(session, after, limit)
+
+
+@router.post("/v1/groups/{change_hash}/decision", responses=PROBLEMS, tags=["groups"])
+def decide_group(change_hash: str, decision: GroupDecision, home: HouseDep, by: PersonDep) -> dict[str, Any]:
+    """Confirm one hint of a group, mark others as its duplicates, dismiss some: all of it or nothing."""
+    choices = [gate.Choice(one.hint, one.version) for one in decision.confirm]
+    choices += [gate.Choice(one.hint, one.version, one.reason) for one in decision.dismiss]
+    rows = gate.decide_group(home.db, home.ports, change_hash, leader=decision.leader, choices=choices, by=by, seconds=decision.seconds)
+    return {"hints": [row.model_dump(mode="json", include={"id", "version", "state", "reason", "duplicate_of"}) for row in rows]}
 
 
 @router.post("/v1/cases/{case_id}/draft", status_code=202, responses=PROBLEMS, tags=["cases"])

@@ -18,7 +18,7 @@ router = APIRouter(include_in_schema=False)
 TABS = ("awaiting", "confirmed", "dismissed", "duplicate", "stale")
 DONE = {
     "confirmed": "Confirmed.", "dismissed": "Dismissed.", "duplicate": "Marked as duplicate.", "undone": "Taken back; it waits again.",
-    "edited": "Saved and checked again.",
+    "edited": "Saved and checked again.", "joined": "Joined.", "decided": "Decided.",
 }  # fmt: skip
 """what a page says after a decision"""
 
@@ -26,25 +26,26 @@ DONE = {
 @router.get("/hints")
 def queue(
     request: Request, home: HouseDep, session: ReadDep, by: PersonDep, state: str = "awaiting", step: str = "", recipe: str = "",
-    case: str = "", after: str = "", limit: str = "", done: str = "", id: str = "",
+    case: str = "", after: str = "", limit: str = "", done: str = "", id: str = "", each: str = "",
 ) -> Response:  # fmt: skip
-    """The hints of one state, oldest first; every choice is in the address."""
+    """The hints of one state, oldest first, those that wait for one change on one line; every choice is in the address."""
     counts = reports.stations(session)
     shown = state if state in counts["hints"] or state in TABS else "awaiting"
     size = min(200, max(1, int(limit))) if limit.isascii() and limit.isdigit() and len(limit) < 6 else reports.PAGE
-    found = reports.hint_list(session, reports.narrow(shown, step, recipe, case), after or None, size)
-    chosen = {"state": shown, "step": step, "recipe": recipe, "case": case, "limit": limit}
+    together = shown == "awaiting" and not case and not each
+    found = reports.hint_list(session, reports.narrow(shown, step, recipe, case), after or None, size, together=together)
+    chosen = {"state": shown, "step": step, "recipe": recipe, "case": case, "limit": limit, "each": each and "on"}
     extra = [one for one, number in sorted(counts["hints"].items()) if number and one not in TABS]
     return page(
         request, "queue.html", found=found, chosen=chosen, tabs=[*TABS, *extra], steps=reports.STEPS, recipes=reports.RECIPES, after=after,
-        cases=counts["cases"], sources=sorted(home.sources), base=str(request.base_url), flash=_flash(session, done, id),
+        cases=counts["cases"], sources=sorted(home.sources), base=str(request.base_url), flash=flash_of(session, done, id),
     )  # fmt: skip
 
 
 @router.get("/hints/{hint_id}")
 def item(request: Request, home: HouseDep, session: ReadDep, by: PersonDep, hint_id: str, done: str = "", id: str = "") -> Response:
     """Evidence on the left, decision on the right."""
-    return _show(request, home, reports.hint_item(session, hint_id), flash=_flash(session, done, id))
+    return _show(request, home, reports.hint_item(session, hint_id), flash=flash_of(session, done, id))
 
 
 @router.post("/hints/{hint_id}/edit")
@@ -52,7 +53,7 @@ def save(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hint_
     """Save what was typed; lint runs again even when nothing was."""
 
     def act() -> Response:
-        gate.edit(home.db, home.ports, home.catalogue, hint_id, version=_version(given), by=by, change=typed_change(_load(home, hint_id), given))
+        gate.edit(home.db, home.ports, home.catalogue, hint_id, version=version_of(given), by=by, change=typed_change(_load(home, hint_id), given))
         return see(f"/hints/{hint_id}", done="edited", id=hint_id)
 
     return _attempt(request, home, hint_id, given, act)
@@ -63,7 +64,7 @@ def confirm(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hi
     """Approve the hint as it stands on the screen: what was typed is saved first, and new findings are shown before anything starts."""
 
     def act() -> Response:
-        version, before = _version(given), _load(home, hint_id)
+        version, before = version_of(given), _load(home, hint_id)
         change = typed_change(before, given)
         if change:
             version = gate.edit(home.db, home.ports, home.catalogue, hint_id, version=version, by=by, change=change).version
@@ -73,7 +74,7 @@ def confirm(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hi
         gate.confirm(home.db, home.ports, hint_id, version=version, by=by, seconds=seconds)
         return _onwards(home, hint_id, "confirmed")
 
-    seconds = _seconds(home, given)
+    seconds = seconds_of(home, given)
     return _attempt(request, home, hint_id, given, act)
 
 
@@ -87,7 +88,7 @@ def dismiss(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hi
             raise Mistyped({"reason": "choose why; the critic learns from it"})
         if len(note) > 2000:
             raise Mistyped({"note": "keep it under 2000 characters"})
-        gate.dismiss(home.db, hint_id, version=_version(given), by=by, reason=reason, note=note or None, seconds=_seconds(home, given))
+        gate.dismiss(home.db, hint_id, version=version_of(given), by=by, reason=reason, note=note or None, seconds=seconds_of(home, given))
         return _onwards(home, hint_id, "dismissed")
 
     return _attempt(request, home, hint_id, given, act)
@@ -102,7 +103,7 @@ def duplicate(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, 
         if not of:
             raise Mistyped({"of": "write the id of the hint that says the same"})
         try:
-            gate.duplicate(home.db, hint_id, version=_version(given), by=by, of=of, seconds=_seconds(home, given))
+            gate.duplicate(home.db, hint_id, version=version_of(given), by=by, of=of, seconds=seconds_of(home, given))
         except Unprocessable as error:
             raise Mistyped({"of": str(error)}) from None
         return _onwards(home, hint_id, "duplicate")
@@ -162,7 +163,7 @@ def _onwards(home: House, hint_id: str, done: str) -> Response:
     return see(f"/hints/{onwards}" if onwards else "/hints?state=awaiting", done=done, id=hint_id)
 
 
-def _flash(session: Any, done: str, hint_id: str) -> dict[str, Any] | None:
+def flash_of(session: Any, done: str, hint_id: str) -> dict[str, Any] | None:
     """What was just done, and whether it can be taken back."""
     if done not in DONE:
         return None
@@ -170,7 +171,9 @@ def _flash(session: Any, done: str, hint_id: str) -> dict[str, Any] | None:
         about = reports.hint_item(session, hint_id)
     except NotFound:
         return None
-    return {"text": DONE[done], "item": about, "undo": done == about.state and _can_undo(about)}
+    many = done in ("confirmed", "joined") and bool(about.duplicates)
+    text = f"{DONE[done].removesuffix('.')}: one change, {1 + len(about.duplicates)} rejections." if many else DONE[done]
+    return {"text": text, "item": about, "undo": done == about.state and _can_undo(about)}
 
 
 def _can_undo(about: reports.HintItem) -> bool:
@@ -179,14 +182,15 @@ def _can_undo(about: reports.HintItem) -> bool:
     return about.state in ("dismissed", "duplicate", "snoozed", "asked")
 
 
-def _version(given: dict[str, str]) -> int:
-    text = given.get("version", "")
+def version_of(given: dict[str, str], name: str = "version") -> int:
+    """The version of a hint that a form shows. Raises `Unprocessable` where it says none."""
+    text = given.get(name, "")
     if not (text.isascii() and text.isdigit() and len(text) < 8):
         raise Unprocessable("the form does not say which version of the hint it shows; load the page again")
     return int(text)
 
 
-def _seconds(home: House, given: dict[str, str]) -> float | None:
+def seconds_of(home: House, given: dict[str, str]) -> float | None:
     """From opening the page to the decision."""
     text = given.get("opened", "")
     if not (text.isascii() and text.isdigit() and len(text) < 12):
@@ -194,11 +198,18 @@ def _seconds(home: House, given: dict[str, str]) -> float | None:
     return min(86_400.0, max(0.0, home.ports.now().timestamp() - int(text)))
 
 
+def _one_twin(about: reports.HintItem) -> reports.HintItem:
+    """With one twin named instead of each: in a group they are all twins, and the link to the group says so."""
+    twins = [one for one in about.findings if one["code"] == "twin"]
+    return about.model_copy(update={"findings": [one for one in about.findings if one not in twins[1:]]})
+
+
 def _show(
     request: Request, home: House, about: reports.HintItem, status: int = 200, *, given: dict[str, str] | None = None,
     errors: dict[str, str] | None = None, problem: str = "", flash: dict[str, Any] | None = None,
 ) -> Response:  # fmt: skip
     sent, wrong = given or {}, errors or {}
+    about = _one_twin(about)
     parts = parts_of(about, sent, wrong)
     rest = place_findings(about, parts)
     blocking = [one for one in about.findings if one["blocks"]]

@@ -40,7 +40,8 @@ function showKeys() {
 }
 
 function isTyping(target) {
-  return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
+  if (!(target instanceof HTMLElement) || /^(radio|checkbox)$/.test(target.type)) return false;
+  return target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
 }
 
 function press(selector) {
@@ -69,14 +70,64 @@ function row(move) {
   return true;
 }
 
+const memberOf = (target) => (target instanceof HTMLElement ? target.closest("[data-member]") : null);
+const ticked = (member, value) => member.querySelector(`input[value="${value}"]`).checked;
+
+function member(move) {
+  const found = all("[data-member]");
+  if (!found.length) return false;
+  const here = found.indexOf(memberOf(document.activeElement));
+  const next = here < 0 ? (move > 0 ? 0 : found.length - 1) : Math.min(found.length - 1, Math.max(0, here + move));
+  found[next].focus({ preventScroll: true });
+  found[next].scrollIntoView({ block: "nearest" });
+  return true;
+}
+
+function choose(selector) {
+  const place = memberOf(document.activeElement);
+  const found = place && place.querySelector(selector);
+  if (!found || found.disabled) return false;
+  if (found.name === "leader") place.querySelector('input[value="cure"]').checked = true;
+  found.checked = true;
+  summarise();
+  if (found.value === "dismiss") place.querySelector("select").focus();
+  return true;
+}
+
+// says what the button will do; and when the one to confirm is not cured any more, the next one takes its place
+function summarise() {
+  const members = all("[data-member]");
+  if (!members.length) return;
+  const cured = members.filter((one) => ticked(one, "cure"));
+  const leads = all('input[name="leader"][type="radio"]');
+  if (leads.length && cured.length && !cured.some((one) => one.contains(leads.find((lead) => lead.checked) || null))) {
+    const next = cured.map((one) => one.querySelector('input[name="leader"]')).find((lead) => !lead.disabled);
+    if (next) next.checked = true;
+  }
+  const lead = cured.length ? leads.find((one) => one.checked && cured.some((place) => place.contains(one))) : null;
+  const nobody = Boolean(leads.length && cured.length && !lead);
+  const goal = leads.length ? "it" : (one('input[name="leader"]') || { value: "" }).value;
+  const joining = cured.length - (lead ? 1 : 0);
+  const dismissed = members.filter((one) => ticked(one, "dismiss")).length;
+  const left = members.length - cured.length - dismissed;
+  const parts = [lead && `confirms ${lead.value}`, joining && `joins ${joining} to ${goal}`, dismissed && `dismisses ${dismissed}`, left && `leaves ${left}`];
+  one("#sum").textContent = nobody ? "None of those to be cured can be confirmed: something blocks each of them." : `This ${parts.filter(Boolean).join(", ")}.`;
+  one("[data-all]").disabled = nobody || left === members.length;
+}
+
 function go(key) {
   switch (key) {
+    case "c": return choose('input[value="cure"]');
+    case "d": return choose('input[value="dismiss"]');
+    case "l": return choose('input[value="leave"]');
+    case "m": return choose('input[name="leader"]');
+    case "g": return press('[data-key="g"]');
     case "1": return press('[data-key="1"]') || Boolean(one("#why-not") && (one("#why-not").scrollIntoView({ block: "nearest" }), true));
     case "2": return press('[data-key="2"]');
     case "3": case "4": return open(key);
     case "u": return press('[data-key="u"]');
-    case "j": return row(1) || press('[data-key="ArrowRight"]');
-    case "k": return row(-1) || press('[data-key="ArrowLeft"]');
+    case "j": return member(1) || row(1) || press('[data-key="ArrowRight"]');
+    case "k": return member(-1) || row(-1) || press('[data-key="ArrowLeft"]');
     case "ArrowDown": return row(1);
     case "ArrowUp": return row(-1);
     case "ArrowRight": case "ArrowLeft": return press(`[data-key="${key}"]`);
@@ -89,18 +140,19 @@ function decide() {
   const pop = document.activeElement && document.activeElement.closest("details.pop");
   const button = pop ? pop.querySelector("button") : null;
   if (button) { button.click(); return true; }
-  return press('[data-key="1"]') || press("[data-save]");
+  return press("[data-all]") || press('[data-key="1"]') || press("[data-save]");
 }
 
 document.addEventListener("keydown", (event) => {
   if (event.repeat || event.isComposing || event.defaultPrevented || sending || (dialog && dialog.open)) return;
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.altKey) {
-    if (one("#hint") && decide()) event.preventDefault();
+    if (one("#hint, #group") && decide()) event.preventDefault();
     return;
   }
   if (event.key === "Escape") {
     const pop = document.activeElement && document.activeElement.closest("details.pop[open]");
-    if (pop) { pop.open = false; pop.querySelector("summary").focus(); } else if (isTyping(event.target)) event.target.blur();
+    const place = memberOf(event.target);
+    if (pop) { pop.open = false; pop.querySelector("summary").focus(); } else if (place) place.focus(); else if (isTyping(event.target)) event.target.blur();
     return;
   }
   if (!keysOn || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
@@ -117,6 +169,7 @@ document.addEventListener("submit", (event) => {
 window.addEventListener("pageshow", () => { sending = false; });
 document.addEventListener("input", (event) => { if (event.target.id !== "keys-on") typed = true; });
 
+document.addEventListener("change", (event) => { if (memberOf(event.target)) summarise(); });
 for (const button of all("[data-first]")) {
   button.hidden = false;
   button.addEventListener("click", () => {
@@ -138,6 +191,7 @@ if (document.body.classList.contains("live")) {
   const again = () => (typed || sending || one("details.pop[open]") || (dialog && dialog.open) ? setTimeout(again, 3000) : location.reload());
   setTimeout(again, 3000);
 }
+window.addEventListener("pageshow", summarise);
 showKeys();
 localTimes();
 countDown();

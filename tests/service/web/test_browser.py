@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from service import reports
 from tests.service.web.browser import Browser
 from tests.service.web.test_pulls import DIFF, REPORT
 from tests.service.web.test_untrusted import ALL, poisoned, poisoned_case, poisoned_hint
@@ -55,6 +56,21 @@ def where(browser: Browser) -> str:
     return str(browser.asks("location.pathname"))
 
 
+def group_of(world: World, hint_id: str) -> str:
+    with world.house.db.read() as session:
+        return f"/groups/{reports.hint_item(session, hint_id).change_hash}"
+
+
+def states(world: World, *made: str) -> list[str]:
+    with world.house.db.read() as session:
+        return [reports.hint_item(session, one).state for one in made]
+
+
+FOCUS = "(document.activeElement.closest('[data-member]') || document.body).getAttribute('aria-labelledby')"
+CHOICES = "[...document.querySelectorAll('[data-member]')].map((one) => one.querySelector('input[name^=verdict]:checked').value)"
+LEADER = "document.querySelector('input[name=leader]:checked').value"
+
+
 def test_no_text_runs_as_a_script(world: World, address: str, browser: Browser) -> None:
     world.twist = lambda hint: poisoned_hint(hint, ALL)
     hint = world.rejects(**poisoned_case(ALL))
@@ -64,7 +80,11 @@ def test_no_text_runs_as_a_script(world: World, address: str, browser: Browser) 
     world.confirms(good)
     world.bank.shows = f"diff --git a/x b/x\n@@ -1 +1 @@ {ALL}\n-{ALL}\n+{ALL}\n"
     pull = world.pull_of(good, report=poisoned(REPORT, ALL), gate="fail", title=ALL, body=ALL, row_note=ALL, row={ALL: ALL}, closed_reason=ALL)
+    world.twist = lambda hint: poisoned_hint(hint, ALL)
+    pair = [world.rejects(name=f"P-{number}", **poisoned_case(ALL)) for number in (1, 2)]
+    world.twist = None
     for path in (
+        group_of(world, pair[0]),
         f"/hints/{hint}",
         "/hints?state=dismissed",
         f"/pulls/{pull}",
@@ -108,6 +128,80 @@ def test_a_hint_is_decided_without_touching_the_mouse(world: World, address: str
     browser.presses("Enter", control=True, leads_on=True)
     assert [one.verdict for one in world.reviews_of(first)] == ["confirm", "undo", "dismiss"]
     assert browser.complaints == []
+
+
+def test_a_group_is_decided_without_touching_the_mouse(world: World, address: str, browser: Browser) -> None:
+    made = [world.rejects("nsb-010", f"T-{number}") for number in range(1, 6)]
+    browser.goes(address + "/hints")
+    browser.presses("j")
+    browser.presses("Enter", leads_on=True)
+    assert where(browser) == group_of(world, made[0])
+    walked = []
+    for key in "jjjjjjkk":
+        browser.presses(key)
+        walked.append(browser.asks(FOCUS).removeprefix("m-"))
+    assert walked == [*made, made[4], made[3], made[2]]
+    assert browser.asks("document.querySelector('#sum').textContent") == f"This confirms {made[0]}, joins 4 to it."
+    browser.presses("m")
+    assert browser.asks(LEADER) == made[2]
+    browser.presses("l")
+    assert browser.asks(LEADER) == made[0] and browser.asks(CHOICES) == ["cure", "cure", "leave", "cure", "cure"]
+    browser.presses("k")
+    browser.presses("k")
+    browser.presses("d")
+    assert browser.asks("document.activeElement.name") == f"reason.{made[0]}" and browser.asks(LEADER) == made[1], "the next one takes its place"
+    for key in "oneoff":  # letters choose in the list and are no shortcuts there
+        browser.presses(key)
+    browser.asks("document.activeElement.value = 'one_off'")
+    browser.presses("Escape")
+    assert browser.asks("document.activeElement.dataset.member") == "" and browser.asks(FOCUS) == f"m-{made[0]}"
+    browser.presses("j")
+    browser.presses("j")
+    browser.presses("c")
+    browser.asks(f"document.querySelector('input[name=\"verdict.{made[3]}\"][value=cure]').focus()")
+    browser.presses("l")
+    assert browser.asks(CHOICES) == ["dismiss", "cure", "cure", "leave", "cure"]
+    assert browser.asks("document.querySelector('#sum').textContent") == f"This confirms {made[1]}, joins 2 to it, dismisses 1, leaves 1."
+    assert states(world, *made) == ["awaiting"] * 5
+    browser.presses("Enter", control=True, leads_on=True)
+    assert states(world, *made) == ["dismissed", "confirmed", "duplicate", "awaiting", "duplicate"]
+    assert where(browser) == f"/hints/{made[3]}" and "3 rejections" in browser.asks("document.querySelector('.flash').textContent")
+    browser.presses("u", leads_on=True)
+    assert states(world, *made) == ["dismissed"] + ["awaiting"] * 4 and where(browser) == f"/hints/{made[1]}"
+    browser.presses("g", leads_on=True)
+    assert where(browser) == group_of(world, made[0]) and browser.asks(CHOICES) == ["cure"] * 4
+    for key in "jjljljl":
+        browser.presses(key)
+    browser.presses("Enter", control=True, leads_on=True)
+    assert states(world, *made) == ["dismissed", "confirmed", "awaiting", "awaiting", "awaiting"] and where(browser) == group_of(world, made[0])
+    assert browser.asks("document.querySelector('#sum').textContent") == f"This joins 3 to {made[1]}."
+    browser.presses("Enter", control=True, leads_on=True)
+    assert states(world, *made) == ["dismissed", "confirmed", "duplicate", "duplicate", "duplicate"]
+    assert browser.complaints == []
+
+
+def test_what_is_blocked_cannot_lead_and_the_page_says_so(world: World, address: str, browser: Browser) -> None:
+    world.twist = lambda hint: hint.model_copy(update={"rules_invented": ["always"]})
+    made = [world.rejects("nsb-010", f"T-{number}") for number in (1, 2)]
+    browser.goes(address + group_of(world, made[0]))
+    assert browser.asks(CHOICES) == ["leave", "leave"] and browser.asks("document.querySelector('[data-all]').disabled")
+    for key in "jcm":
+        browser.presses(key)
+    assert "something blocks each" in browser.asks("document.querySelector('#sum').textContent")
+    browser.presses("Enter", control=True)
+    time.sleep(0.3)
+    assert where(browser) == group_of(world, made[0]) and states(world, *made) == ["awaiting"] * 2
+
+
+def test_keys_of_a_group_can_be_switched_off(world: World, address: str, browser: Browser) -> None:
+    made = [world.rejects("nsb-010", f"T-{number}") for number in (1, 2)]
+    browser.goes(address + group_of(world, made[0]))
+    browser.asks("document.querySelector('[data-help]').click(); document.querySelector('#keys-on').click()")
+    browser.presses("Escape")
+    for key in "jdlm":
+        browser.presses(key)
+    assert browser.asks(CHOICES) == ["cure", "cure"] and browser.asks("document.activeElement.closest('[data-member]')") is None
+    browser.asks("document.querySelector('[data-help]').click(); document.querySelector('#keys-on').click()")
 
 
 def test_keys_are_dead_while_typing_held_down_or_switched_off(world: World, address: str, browser: Browser) -> None:
@@ -169,6 +263,18 @@ def test_everything_works_without_scripts(world: World, address: str, tmp_path: 
     assert [one.verdict for one in world.reviews_of(hint)] == ["confirm", "undo"]
 
 
+def test_a_group_is_decided_without_scripts(world: World, address: str, tmp_path: Path) -> None:
+    made = [world.rejects("nsb-010", f"T-{number}") for number in (1, 2, 3)]
+    browser = opened(address, tmp_path, scripts=False)
+    try:
+        browser.goes(address + group_of(world, made[0]))
+        browser.clicks("[data-all]")
+        assert where(browser) == "/hints"
+    finally:
+        browser.close()
+    assert states(world, *made) == ["confirmed", "duplicate", "duplicate"]
+
+
 CONTRAST = """
 (() => {
   const rgb = (text) => { const c = document.createElement('canvas').getContext('2d', {willReadFrequently: true}); c.clearRect(0, 0, 1, 1); c.fillStyle = text;
@@ -202,6 +308,7 @@ def test_everything_can_be_read(world: World, address: str, tmp_path: Path, dark
     blocked = f"/hints/{world.rejects('nsb-010', 'T-3')}"
     world.bank.shows = DIFF
     pull = world.pull_of(first, report=REPORT, gate="fail")
+    pair = [world.rejects("nsb-001", f"P-{number}") for number in (1, 2)]
     browser = opened(address, tmp_path, dark=dark)
     try:
         for path in (
@@ -209,6 +316,8 @@ def test_everything_can_be_read(world: World, address: str, tmp_path: Path, dark
             "/hints?state=confirmed",
             f"/hints/{first}",
             blocked,
+            group_of(world, first),
+            group_of(world, pair[0]),
             "/pulls",
             f"/pulls/{pull}",
             "/cases/T-1",

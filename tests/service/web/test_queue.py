@@ -60,7 +60,7 @@ def test_odd_addresses_still_give_a_page(world: World, query: str) -> None:
 def test_paging_shows_every_hint_once(world: World) -> None:
     made = {world.rejects(name=f"T-{number}") for number in range(7)}
     seen: list[str] = []
-    where = "/hints?state=awaiting&limit=3"
+    where = "/hints?state=awaiting&limit=3&each=on"
     for _ in range(3):
         page = world.sees(where)
         seen += [link["href"].removeprefix("/hints/") for link in page.all("a") if link["href"].startswith("/hints/h")]

@@ -128,6 +128,33 @@ def test_no_text_of_a_pull_becomes_a_part_of_its_page(world: World, payload: str
     harmless(world.sees(f"/pulls/{pull}"), "closed")
 
 
+@pytest.mark.parametrize("payload", [*PAYLOADS, ALL])
+def test_no_text_becomes_a_part_of_the_page_of_a_group(world: World, payload: str) -> None:
+    """Comments, leaves, summaries, findings and examples of many customers on one page; and what a form sends back."""
+    world.twist = lambda hint: poisoned_hint(hint, payload)
+    made = [world.rejects(name=f"T-{number}", **poisoned_case(payload)) for number in (1, 2, 3)]
+    assert payload in world.sees(f"/hints/{made[0]}").form("hint")["summary"]
+    where = next(link["href"] for link in world.sees("/hints").all("a") if link["href"].startswith("/groups/"))
+    page = world.sees(where)
+    harmless(page, where)
+    form = {**page.form("group"), f"verdict.{made[0]}": "dismiss", f"reason.{made[0]}": payload, f"version.{payload[:40]}": "1", "leader": payload}
+    for change in (
+        {},
+        {f"verdict.{made[1]}": payload},
+        {"leader": made[1]},
+        {"target": payload},
+        {"after": payload},
+        {f"version.{made[0]}": payload},
+    ):
+        answer = world.client.post(where.replace("?", "/decision?"), data={**form, **change})
+        if answer.status_code != 303:
+            harmless(Page(answer.text), str(change))
+    for query in ("target", "after", "leader", "done", "id", "each"):
+        harmless(Page(world.client.get(where, params={query: payload}).text), query)
+        harmless(Page(world.client.get("/hints", params={query: payload}).text), query)
+    harmless(Page(world.client.get(f"/groups/{payload.replace('/', '')}").text), "change hash")
+
+
 def test_what_stands_in_a_field_is_what_was_written(world: World) -> None:
     """Escaping loses nothing: a field sends back the very characters, so that looking is not editing."""
     world.twist = lambda hint: poisoned_hint(hint, "\n" + ALL)

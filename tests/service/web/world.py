@@ -190,7 +190,7 @@ class Page(HTMLParser):
         fields = self._forms.setdefault(owner, {})
         if tag == "form":
             self._form = found.get("id", "")
-        elif tag == "input" and name:
+        elif tag == "input" and name and ("checked" in found or found.get("type") not in ("radio", "checkbox")):
             fields[name] = found.get("value", "")
         elif tag == "textarea":
             fields[name], self._filling = "", (owner, name)
