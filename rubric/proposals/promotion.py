@@ -143,9 +143,7 @@ def _cover(brief: Brief, cluster: list[Neighbour], here: Entry) -> list[str]:
         (
             run
             for run in common
-            if 2 <= len(run) <= 80
-            and not any(holds_phrase(text, run) for text in stay)
-            and sum(holds_phrase(text, run) for text in elsewhere) < 2
+            if 2 <= len(run) <= 80 and not any(holds_phrase(text, run) for text in stay) and sum(holds_phrase(text, run) for text in elsewhere) < 2
         ),
         key=lambda run: (-(2 * common[run] + 2 * holds_phrase(comments, run) + (len(run.split()) == 2) + (run in cues_of(here))), len(run), run),
     )

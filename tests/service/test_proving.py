@@ -31,10 +31,13 @@ def reads(field: str, word: str = "") -> Effect:
 class Trying:
     """Trials of a pipeline that is nothing but the effects of its changes, by the hint's target."""
 
-    def __init__(self, effects: Mapping[str, Effect], broken: Mapping[str, str] | None = None):
-        self._effects, self._broken = effects, dict(broken or {})
+    def __init__(self, effects: Mapping[str, Effect], broken: Mapping[str, str] | None = None, *, loses: str = "", knows: bool = False):
+        """`broken`: case → code of its replay. `loses`: target whose change loses eval rows. `knows`: every change was tried with the case before."""
+        self._effects, self._broken, self._loses, self._knows = effects, dict(broken or {}), loses, knows
         self.tries: list[tuple[list[str], list[str]]] = []
         """(targets changed together, cases they were tried on), in order"""
+        self.exams: list[str] = []
+        """targets whose change was held against the evals"""
 
     def before(self, target: Any, tickets: Mapping[str, dict[str, Any]]) -> Trial:
         return self._trial((), tickets)
@@ -42,6 +45,13 @@ class Trying:
     def of(self, target: Any, hints: Sequence[Hint], key: str, tickets: Mapping[str, dict[str, Any]]) -> Trial:
         self.tries.append(([hint.target for hint in hints], list(tickets)))
         return self._trial(hints, tickets)
+
+    def known(self, target: Any, key: str, case_id: str) -> dict[str, Any] | None:
+        return self._trial((), {case_id: {}}).after[case_id] if self._knows else None
+
+    def lost(self, target: Any, hint: Hint, key: str) -> frozenset[str]:
+        self.exams.append(hint.target)
+        return frozenset({"golden r1"} if hint.target == self._loses else ())
 
     def _trial(self, hints: Sequence[Hint], tickets: Mapping[str, dict[str, Any]]) -> Trial:
         after = {}
@@ -93,7 +103,9 @@ def test_many_without_effect_cost_one_try() -> None:
     trying = Trying({})
     found = proves(trying, around(), *(candidate(f"reply:{number}", together="all") for number in range(16)))
     assert (found.proofs, found.tried) == ([], 1) and len(trying.tries[0][0]) == 16
-    assert trying.tries[0][1] == ["c1"]  # many at once are tried on nobody else
+    like = {"c2": document("card 2", "x"), "c3": document("card 3", "x", "cards/other")}
+    proves(trying, around(like=like, controls={"a1": document("fine")}), *(candidate(f"reply:{number}", together="all") for number in range(16)))
+    assert set(trying.tries[1][1]) == {"c1", "c2"}  # many at once harm nobody: accepted cases are not looked at
 
 
 def test_the_one_of_many_that_works_is_found_by_halves() -> None:
@@ -132,6 +144,21 @@ def test_accepted_cases_that_change_cost() -> None:
     ).proofs[0]
     assert only.hint.changes_controls == [] and both.hint.changes_controls == ["a1"]
     assert only.score - both.score == pytest.approx(HARM)
+
+
+def test_eval_rows_that_are_lost_cost_and_only_what_would_be_offered_is_held_against_them() -> None:
+    effects = {"reply:one": writes("Bye."), "reply:two": writes("So long.")}
+    good, bad = Trying(effects), Trying(effects, loses="reply:one")
+    sure, unsure = candidate("reply:one", 0.9), candidate("reply:two", 0.3)
+    kept, lost = proves(good, around(), sure, unsure), proves(bad, around(), sure, unsure)
+    assert kept.proofs[0].score - next(one for one in lost.proofs if one.hint.target == "reply:one").score == pytest.approx(HARM)
+    assert good.exams == bad.exams == ["reply:one"]
+    assert kept.proofs[0].hint.confidence.weight == pytest.approx(kept.proofs[0].score, abs=0.005)
+
+
+def test_a_change_that_is_known_to_leave_the_case_alone_is_not_replayed() -> None:
+    trying = Trying({}, knows=True)
+    assert proves(trying, around(), candidate()).proofs == [] and trying.tries == []
 
 
 def test_what_nobody_outside_would_notice_costs() -> None:

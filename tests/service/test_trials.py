@@ -12,7 +12,7 @@ from connectors.scripted import ScriptedAgent, ScriptedHost
 from rubric.schema import Hint
 from service.targets import Target, look
 from service.trials import KEPT_BASES, KEPT_MANY, KEPT_REFUSALS, Trials
-from tests.samples.small import small_agent, small_brief, small_ports, weight_hint
+from tests.samples.small import FILES, small_agent, small_brief, small_ports, weight_hint
 
 TICKETS = {"c1": {"ticket": {"messages": [{"role": "customer", "text": "email postcode"}]}}}
 
@@ -26,9 +26,11 @@ class Gate:
         self._inner = inner
         self.asked: list[list[str]] = []
         self.fails: set[str] = set()
+        self.exams = 0
 
-    def run_suite(self, *_: Any) -> Any:
-        raise AssertionError("no suite runs in a trial")
+    def run_suite(self, suite: Any, tree: Path, rows_file: Path | None) -> Any:
+        self.exams += 1
+        return self._inner.run_suite(suite, tree, rows_file)
 
     def replay(self, replay: Any, tree: Path, cases: Mapping[str, dict[str, Any]]) -> list[ReplayAnswer]:
         self.asked.append(sorted(cases))
@@ -192,3 +194,34 @@ def test_many_tries_on_many_commits_at_once_all_find_their_base(ground: Ground) 
     for thread in threads:
         thread.join()
     assert wrong == [] and len(ground.folders()) == KEPT_BASES
+
+
+def test_what_is_known_of_a_case_is_told_without_a_replay(ground: Ground, hint: Hint) -> None:
+    target = ground.target()
+    assert ground.trials.known(target, "less", "c1") is None
+    plan = ground.trials.of(target, [hint], "less", TICKETS).after["c1"]
+    assert ground.trials.known(target, "less", "c1") == plan and ground.trials.known(target, "less", "c2") is None
+    assert ground.trials.known(ground.next_commit(1), "less", "c1") is None
+    assert len(ground.evals.asked) == 1
+
+
+def test_rows_that_a_change_loses_are_those_of_its_own_step_and_looked_up_once(ground: Ground, hint: Hint) -> None:
+    same = weight_hint(small_brief(), field="email", to=4)
+    ground.host.pushes(
+        {"evals/fetch/cases.jsonl": FILES["evals/fetch/cases.jsonl"] + b'{"id": "f3", "words": "email postcode", "expected": "rec_b"}\n'}
+    )
+    target = ground.target()
+    assert ground.trials.lost(target, hint, "less") == {"fetch-golden f3"}
+    assert ground.trials.lost(target, same, "same") == frozenset()
+    made = ground.evals.exams
+    assert ground.trials.lost(target, hint, "less") == {"fetch-golden f3"} and ground.evals.exams == made
+    assert ground.folders() == [base_of(target)]
+
+
+def test_a_suite_without_a_result_or_a_change_that_cannot_be_made_loses_nothing(ground: Ground, hint: Hint) -> None:
+    target = ground.target()
+    ground.evals._inner.fails["fetch-golden"] = "timeout"
+    assert ground.trials.lost(target, hint, "less") == frozenset()
+    del ground.evals._inner.fails["fetch-golden"]
+    ground.agent._script = lambda job, tree: TreeRun("gave_up", "no way")
+    assert ground.trials.lost(target, hint, "less") == frozenset()
