@@ -67,6 +67,12 @@ def test_an_abstention_keeps_its_outcome_and_reason(world: World) -> None:
     assert end(world, case_id) == ("abstained", "one_off", "happens once")
 
 
+def test_where_there_was_nothing_to_try_the_critic_s_own_words_stay(world: World) -> None:
+    world.with_ports(critic=ScriptedCritic({"t-1": Abstained(outcome=Outcome.unclear_ask_back, reason="nothing points at a change")}))
+    case_id = world.rejects("email postcode", "hm")
+    assert end(world.runs(), case_id) == ("abstained", "unclear_ask_back", "nothing points at a change")
+
+
 def test_a_draft_without_hints_is_an_abstention(world: World) -> None:
     world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[])))
     case_id = world.rejects("email postcode", "wrong person")
