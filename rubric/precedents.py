@@ -96,7 +96,8 @@ def _may_touch(brief: Brief, hint: Hint) -> bool:
         case RefineIntentBoundary():
             return leaf == f"{change.from_parent}/{change.from_leaf}"
         case PromoteOtherIntent():
-            return hint.target.endswith(leaf)
+            other = brief.inventory.entries.get(hint.target)  # how its id is spelled is the target's business
+            return other is not None and "/".join(other.words) == leaf
         case ChangeReplyTemplate():
             return bool(exact(brief.case.plan.reply, change.old))
         case AddPlanBranch() | AlterPlanBranch():

@@ -10,7 +10,7 @@ from rubric.drafting import Abstained, Brief, Drafted, Neighbour, Precedent
 from rubric.entries import Inventory
 from rubric.lint import confirmable, lint
 from rubric.precedents import adopted, nameable, nearest
-from rubric.schema import Case, Outcome, text_of
+from rubric.schema import Case, Hint, Outcome, text_of
 from tests.rubric.parcels import CATALOGUE, LATE, TWO, ask, case, parcels
 
 
@@ -154,6 +154,74 @@ def test_no_text_breaks_it(inventory: Inventory, comment: str, text: str, leaf: 
     made = ask(inventory, case(comment, leaf=leaf or "x", text=text, reply=reply, fetch=TWO))
     if isinstance(made, Drafted):
         assert all(span.quote for span in made.hints[0].evidence)
+
+
+# ---- changes in play for others
+
+
+def hints_of(inventory: Inventory, *cases: Case, **more: Any) -> list[Hint]:
+    found = []
+    for one in cases:
+        made = ask(inventory, one, **more)
+        assert isinstance(made, Drafted), made
+        found += made.hints
+    return found
+
+
+def test_what_most_ask_for_is_tried_first_and_stands_for_all_equal_edits(inventory: Inventory) -> None:
+    soon, later = (case(f'never "Bear with us.", we write "{new}"', reply=LATE) for new in ("Soon.", "Later."))
+    hints = hints_of(inventory, later, soon, soon)
+    brief = Brief(case_id="c9", case=case("hm", reply=LATE), inventory=inventory, open_hints=hints)
+    first, second = adopted(brief, CATALOGUE, 5)
+    assert (first.hint.change.new, second.hint.change.new) == ("Soon.", "Later.")  # type: ignore[union-attr]
+    assert first.score > second.score and first.hint.cure_case == "c9" and first.hint.worked_example.case_id == "c9"  # type: ignore[union-attr]
+    assert [one.hint.change for one in adopted(brief, CATALOGUE, 1)] == [first.hint.change]
+
+
+def test_a_change_is_adopted_only_by_cases_that_come_past_its_place(inventory: Inventory) -> None:
+    elsewhere = case("hm", leaf="parcel/broken", reply="a new one leaves tomorrow.", fetch=TWO)
+    customs = [
+        case(
+            "customs, its own topic",
+            leaf="parcel/other",
+            text=f"customs papers {number}",
+            reply="we will read it.",
+            corrected_reply="they are on their way.",
+        )
+        for number in range(3)
+    ]
+    hints = {
+        hint.recipe: hint
+        for hint in [
+            *hints_of(
+                inventory,
+                case('never "Bear with us.", we write "Soon."', reply=LATE),
+                case("wrong customer!! the e-mail should count more than a city", reply=LATE, fetch=TWO),
+                case('this is about a broken one, not late: "arrived in pieces"', text="It arrived in pieces, and late.", reply=LATE),
+            ),
+            *hints_of(inventory, customs[0], rejected=[Neighbour(case_id=f"n{number}", case=one) for number, one in enumerate(customs[1:])]),
+        ]
+    }
+
+    def taken_by(one: Case) -> set[str]:
+        return {
+            found.hint.recipe for found in adopted(Brief(case_id="c9", case=one, inventory=inventory, open_hints=list(hints.values())), CATALOGUE, 9)
+        }
+
+    assert hints.keys() == {"change_reply_template", "adjust_fetch_weight", "refine_intent_boundary", "promote_other_intent"}
+    assert taken_by(elsewhere) == {"adjust_fetch_weight"}
+    assert taken_by(case("hm", reply=LATE)) == {"adjust_fetch_weight", "refine_intent_boundary", "change_reply_template"}
+    assert taken_by(case("hm", leaf="parcel/other", reply="we will read it.")) == {"adjust_fetch_weight", "promote_other_intent"}
+
+
+def test_an_adopted_weight_comes_with_the_sums_of_its_own_case(inventory: Inventory) -> None:
+    (hint,) = hints_of(inventory, case("wrong customer!! the e-mail should count more than a city", reply=LATE, fetch=TWO))
+    own = [{"record_id": "r7", "score": 7, "matched_fields": ["email", "order_number"]}, {"record_id": "r8", "score": 5, "matched_fields": ["city"]}]
+    (found,) = adopted(Brief(case_id="c9", case=case("hm", reply=LATE, fetch=own), inventory=inventory, open_hints=[hint]), CATALOGUE, 5)
+    assert found.hint.change.scores == {"r7": (7.0, 9.0), "r8": (5.0, 5.0)}  # type: ignore[union-attr]
+
+
+# ---- whatever comes
 
 
 ODD = {
