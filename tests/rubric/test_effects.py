@@ -146,7 +146,7 @@ PLANS = st.builds(
 )
 
 
-@settings(derandomize=True, max_examples=500, deadline=None)
+@settings(derandomize=True, max_examples=300, deadline=None)
 @given(PLANS, PLANS, TEXTS, st.sampled_from(list(Step)))
 def test_the_grader_accepts_what_is_said_of_any_two_plans(before: Plan, after: Plan, comment: str, step: Step) -> None:
     must, must_not = expectations(before, after)

@@ -275,7 +275,7 @@ def odd() -> Inventory:
     return parcels(ODD).model_copy(update={"spoken_of": frozenset({"order.voucher", "person.nick_name", "nobody.home"})})
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=120, deadline=None)
 @given(st.booleans(), st.lists(cases(), min_size=1, max_size=5), st.lists(cases(), max_size=2))
 def test_no_case_breaks_it_on_no_config(inventory: Inventory, odd: Inventory, strange: bool, rejected: list[Case], accepted: list[Case]) -> None:
     one, *others = rejected
