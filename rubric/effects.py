@@ -1,6 +1,11 @@
 """What a tried change does to a case's plan, held against what the comment speaks of."""
 
-from rubric.expectations import record_of
+from collections.abc import Iterator
+from contextlib import suppress
+
+from pydantic import ValidationError
+
+from rubric.expectations import holds, record_of
 from rubric.reading import content, mentions, tokens_of, words
 from rubric.schema import Expectation, Plan, Step
 from rubric.symptoms import Symptom, complaints
@@ -19,34 +24,52 @@ SAID: dict[str, tuple[Symptom, ...]] = {
 
 
 def expectations(before: Plan, after: Plan) -> tuple[list[Expectation], list[Expectation]]:
-    """(must, must_not) that say what the change did to this plan: the first part that differs, in the order of the pipeline."""
+    """(must, must_not) that say what the change did to this plan: the first part that differs, in the order of the pipeline.
+
+    Only what is true after it and was not before: `judge` accepts it, if need be because nothing but that the plan differs can be said.
+    """
+    must, must_not = _changes(before, after)
+    came = [one for one in _stated(must) if holds(one, after) and not holds(one, before)]
+    went = [one for one in _stated(must_not) if holds(one, before) and not holds(one, after)]
+    return came, went
+
+
+Statement = tuple[str, str, str]
+"""part, `is` or `contains`, text"""
+
+
+def _stated(statements: list[Statement]) -> Iterator[Expectation]:
+    for part, how, text in statements:
+        with suppress(ValidationError):  # too long, or with characters that cannot be stored
+            yield Expectation.model_validate({"part": part, how: text})
+
+
+def _changes(before: Plan, after: Plan) -> tuple[list[Statement], list[Statement]]:
     if before.leaf != after.leaf:
-        return [Expectation.model_validate({"part": "intent", "is": after.leaf})], []
+        return [("intent", "is", after.leaf)], []
     old, new = {call.name for call in before.tool_calls}, {call.name for call in after.tool_calls}
     if old != new:
-        must = [Expectation.model_validate({"part": "tool", "is": name}) for name in sorted(new - old)]
-        return must, [Expectation.model_validate({"part": "tool", "is": name}) for name in sorted(old - new)]
+        return [("tool", "is", name) for name in sorted(new - old)], [("tool", "is", name) for name in sorted(old - new)]
     if record_of(before) != record_of(after):
-        return [Expectation.model_validate({"part": "record", "is": record_of(after)})], []
+        return [("record", "is", record_of(after))], []
     if before.reply != after.reply:
-        return [], [Expectation.model_validate({"part": "reply", "is": before.reply})]
+        return [], [("reply", "is", before.reply)]
     if before.tool_calls != after.tool_calls:
         return _arguments(before, after)
     old_fields, new_fields = _fields(before), _fields(after)
-    must = [Expectation(part="extraction", contains=name) for name in new_fields if name not in old_fields]
-    otherwise = [f"{name}={old_fields[name]}" for name in old_fields if name in new_fields and new_fields[name] != old_fields[name]]
-    return must, [Expectation.model_validate({"part": "extraction", "is": one}) for one in otherwise]
+    otherwise = [f"{name}={old_fields[name]}" for name in old_fields if new_fields.get(name) != old_fields[name]]
+    return [("extraction", "contains", name) for name in new_fields if name not in old_fields], [("extraction", "is", one) for one in otherwise]
 
 
-def _arguments(before: Plan, after: Plan) -> tuple[list[Expectation], list[Expectation]]:
+def _arguments(before: Plan, after: Plan) -> tuple[list[Statement], list[Statement]]:
     """The same, for tools that are called with other arguments."""
-    must: list[Expectation] = []
-    must_not: list[Expectation] = []
+    must: list[Statement] = []
+    must_not: list[Statement] = []
     for old, new in zip(before.tool_calls, after.tool_calls, strict=False):
-        must += [Expectation(part="tool", contains=f"{new.name}.{key}") for key in new.arguments if key not in old.arguments]
-        must_not += [Expectation(part="tool", contains=f"{old.name}.{key}") for key in old.arguments if key not in new.arguments]
+        must += [("tool", "contains", f"{new.name}.{key}") for key in new.arguments if key not in old.arguments]
+        must_not += [("tool", "contains", f"{old.name}.{key}") for key in old.arguments if key not in new.arguments]
         changed = (key for key in old.arguments if key in new.arguments and old.arguments[key] != new.arguments[key])
-        must_not += [Expectation.model_validate({"part": "tool", "is": f"{old.name}.{key}={old.arguments[key]}"}) for key in changed]
+        must_not += [("tool", "is", f"{old.name}.{key}={old.arguments[key]}") for key in changed]
     return must, must_not
 
 
@@ -98,7 +121,10 @@ def pointed_at(comment: str, before: Plan, after: Plan) -> float:
 
 
 def _fields(plan: Plan) -> dict[str, str]:
-    return {f"{group}.{name}": str(value) for group, inside in plan.extraction.items() for name, value in inside.items()}
+    """Those that are filled: a pipeline may name a field that it found nothing for, or leave it out."""
+    return {
+        f"{group}.{name}": str(value) for group, inside in plan.extraction.items() for name, value in inside.items() if value not in (None, "", [])
+    }
 
 
 def changed_fields(before: Plan, after: Plan) -> list[str]:

@@ -4,11 +4,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
+from pydantic import ValidationError
 from rapidfuzz import fuzz
 
 from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted, Precedent
+from rubric.entries import Entry, Inventory
 from rubric.proposals import boundary, extraction, fetch, plan, policy, promotion, repair, reply
 from rubric.proposals.offer import Offer
 from rubric.reading import content, exact, fold, said_in
@@ -39,6 +42,8 @@ IN_PLAY = 0.35
 """score that a change starts with which is in play for another rejection"""
 FAINT, MOST, PER_RECIPE = 0.2, 24, 6
 """score from which a candidate is worth a replay, how many are kept, and how many of one recipe"""
+
+_SLUG = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 
 def answer(brief: Brief, catalogue: Catalogue) -> Drafted | Abstained:
@@ -91,7 +96,8 @@ def _may_touch(brief: Brief, hint: Hint) -> bool:
         case RefineIntentBoundary():
             return leaf == f"{change.from_parent}/{change.from_leaf}"
         case PromoteOtherIntent():
-            return hint.target.endswith(leaf)
+            other = brief.inventory.entries.get(hint.target)  # how its id is spelled is the target's business
+            return other is not None and "/".join(other.words) == leaf
         case ChangeReplyTemplate():
             return bool(exact(brief.case.plan.reply, change.old))
         case AddPlanBranch() | AlterPlanBranch():
@@ -146,13 +152,27 @@ def _varied(ranked: Sequence[tuple[float, Offer]]) -> list[tuple[float, Offer]]:
 def rank(brief: Brief, catalogue: Catalogue, near: Sequence[Precedent]) -> list[tuple[float, Offer]]:
     """All candidates with their scores, best first, the best one per change."""
     found: dict[str, tuple[float, Offer]] = {}
+    seen = brief.model_copy(update={"inventory": nameable(brief.inventory)})
     for room in (boundary, promotion, extraction, fetch, plan, policy, repair, reply):
-        for offer in room.offers(brief):
-            score = offer.score + 0.1 * min(2, said_of(brief.case.comment, catalogue, offer.change.recipe)) + _support(offer, near)
-            key = offer.change.model_dump_json()
-            if key not in found or found[key][0] < score:
-                found[key] = (score, offer)
+        with suppress(ValidationError):  # a change that cannot be written down: what the room offered before it stands, as do the other rooms
+            for offer in room.offers(seen):
+                score = offer.score + 0.1 * min(2, said_of(brief.case.comment, catalogue, offer.change.recipe)) + _support(offer, near)
+                key = offer.change.model_dump_json()
+                if key not in found or found[key][0] < score:
+                    found[key] = (score, offer)
     return sorted(found.values(), key=lambda one: (-one[0], one[1].target, one[1].change.model_dump_json()))
+
+
+def nameable(inventory: Inventory) -> Inventory:
+    """An inventory without what no change can name: a field in camel case, a condition that is longer than a name."""
+    fit = {name: entry for name, entry in inventory.entries.items() if _can_be_named(entry)}
+    return inventory if len(fit) == len(inventory.entries) else Inventory.model_construct(entries=fit, spoken_of=inventory.spoken_of)
+
+
+def _can_be_named(entry: Entry) -> bool:
+    short = all(0 < len(word) <= 120 and word.isprintable() for word in (*entry.words, str(entry.view.get("condition", "-"))))
+    slugs = entry.words[:-1] if entry.step is Step.plan and "condition" in entry.view else entry.words
+    return short and (entry.step is Step.reply or all(_SLUG.fullmatch(word) for word in slugs))
 
 
 def said_of(comment: str, catalogue: Catalogue, recipe: str) -> int:

@@ -47,7 +47,7 @@ def said_in(text: str, some: Iterable[str]) -> int:
 
 @lru_cache(maxsize=1)
 def stopwords() -> frozenset[str]:
-    return frozenset(word for line in _data()["stopwords"] for word in line.split())
+    return frozenset(fold(word) for line in _data()["stopwords"] for word in line.split())
 
 
 def fold(text: str) -> str:

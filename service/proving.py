@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from connectors.ports import PortError
 from rubric.drafting import Candidate
 from rubric.effects import changed_fields, expectations, fits, part_of, pointed_at
 from rubric.expectations import difference, judge
@@ -76,8 +77,12 @@ class _Lab:
     _masks: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._tickets = {one: {"ticket": body["ticket"]} for one, body in self.around.originals.items()}
-        self._before = self.trials.before(self.target, self._tickets)
+        own = self.around.case_id  # goes first: where a batch breaks, nobody else has used up its time
+        self._tickets = {one: {"ticket": self.around.originals[one]["ticket"]} for one in dict.fromkeys([own, *self.around.originals])}
+        base = self.trials.before(self.target, self._tickets)
+        if own in base.failures:
+            raise PortError(base.failures[own], f"replay gives no plan for the case as the target stands: {base.failures[own]}")
+        self._before = base.after
         self.end = time.monotonic() + SECONDS
 
     @property
@@ -125,7 +130,7 @@ def prove(trials: Trials, target: Target, around: Around, candidates: Sequence[C
     """Try candidates, the likeliest first, until one is good enough or the tries are used up.
 
     Those that may be tried in one go are: if all of them together leave the case alone, each of them does.
-    Raises `PortError("no_replay")` for a target without replay.
+    Raises `PortError`: `no_replay` for a target without replay, and the replay's own code when it gives no plan for the case itself.
     """
     lab = _Lab(trials, target, around)
     proofs: list[Proof] = []

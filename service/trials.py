@@ -6,7 +6,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Trial:
     """done, or how the agent ended"""
     reason: str
     after: Mapping[str, dict[str, Any] | None]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """case id → why its replay gave no plan, a stable code"""
 
 
 class Trials:
@@ -52,9 +54,9 @@ class Trials:
         """of what is remembered; never held while something runs"""
         self._shelf = _Shelf(ports)
 
-    def before(self, target: Target, tickets: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
+    def before(self, target: Target, tickets: Mapping[str, dict[str, Any]]) -> Trial:
         """Plans of some cases by the base as it stands."""
-        return dict(self._run(target, "", (), tickets).after)
+        return self._run(target, "", (), tickets)
 
     def of(self, target: Target, hints: Sequence[Hint], key: str, tickets: Mapping[str, dict[str, Any]]) -> Trial:
         """Plans of some cases by the base with the changes of one hint, or of several. `key` names them: equal keys are tried once.
@@ -75,25 +77,23 @@ class Trials:
         if refused:
             return Trial(*refused, {})
         missing = {case_id: ticket for case_id, ticket in tickets.items() if case_id not in known}
-        status, reason, plans = self._replayed(target, hints, key, missing) if missing else ("done", "", {})
+        made = self._replayed(target, hints, key, missing) if missing else Trial("done", "", {})
         with self._lock:
-            if status in ("gave_up", "refused"):  # a crash is no answer
-                self._refused[target.sha, key] = (status, reason)
-            for case_id, plan in plans.items():
+            if made.status in ("gave_up", "refused"):  # a crash is no answer
+                self._refused[target.sha, key] = (made.status, made.reason)
+            for case_id, plan in made.after.items():
                 if plan is not None:
                     self._plans[target.sha, key, case_id] = plan
             while len(self._refused) > KEPT_REFUSALS:
                 self._refused.popitem(last=False)
             while len(self._plans) > KEPT:
                 self._plans.popitem(last=False)
-        if status != "done":
-            return Trial(status, reason, {})
-        found = {**plans, **known}
-        return Trial("done", "", {case_id: found.get(case_id) for case_id in tickets})
+        if made.status != "done":
+            return made
+        found = {**made.after, **known}
+        return Trial("done", "", {case_id: found.get(case_id) for case_id in tickets}, made.failures)
 
-    def _replayed(
-        self, target: Target, hints: Sequence[Hint], key: str, tickets: Mapping[str, dict[str, Any]]
-    ) -> tuple[str, str, dict[str, dict[str, Any] | None]]:
+    def _replayed(self, target: Target, hints: Sequence[Hint], key: str, tickets: Mapping[str, dict[str, Any]]) -> Trial:
         if target.manifest.replay is None:
             raise PortError("no_replay", "the manifest names no replay")
         with scratch(self._ports.workdir, "trial") as folder:
@@ -103,9 +103,10 @@ class Trials:
             if len(hints) == 1:
                 run = self._ports.agent.run(TreeJob(job_id="trial", hint=hints[0], manifest=target.manifest), tree)
                 if run.status != "done":
-                    return run.status, run.reason, {}
+                    return Trial(run.status, run.reason, {})
             answers = self._ports.evals.replay(target.manifest.replay, tree, tickets)
-            return "done", "", {answer.case_id: answer.plan for answer in answers}
+            failures = {answer.case_id: answer.failure for answer in answers if answer.failure is not None}
+            return Trial("done", "", {answer.case_id: answer.plan for answer in answers}, failures)
 
     def lost(self, target: Target, hint: Hint, key: str) -> frozenset[str]:
         """Rows of the step's own deterministic suites that pass on the base and no longer with a change: what the gate would say, asked early."""
@@ -165,14 +166,14 @@ class _Shelf:
                     self._make(target, hints, place)
             yield place
         finally:
-            with self._lock:
+            with scratch(self._ports.workdir, "old") as folder, self._lock:
                 self._readers[place] -= 1
-                self._places[place] = f"{target.name} {'many' if hints else 'base'}"
-                self._places.move_to_end(place)
-                old = self._superfluous()
-            for one in old:
-                with scratch(self._ports.workdir, "old") as folder:
-                    one.rename(folder / "tree")  # whole or not at all: half a base would be taken for a base
+                if place.is_dir():  # it could be made
+                    self._places[place] = f"{target.name} {'many' if hints else 'base'}"
+                    self._places.move_to_end(place)
+                for one in self._superfluous():
+                    # whole or not at all, half a base would be taken for a base; and under the lock, before anybody else finds it there
+                    one.rename(folder / one.name)
 
     def _make(self, target: Target, hints: Sequence[Hint], place: Path) -> None:
         with scratch(self._ports.workdir, "export") as folder:

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from service.commands.fates import STAGES
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 LABELS = [json.loads(line) for line in (EXAMPLES / "cases.labels.jsonl").read_text().splitlines()]
 CASES = {case["external_id"]: case for case in map(json.loads, (EXAMPLES / "cases.jsonl").read_text().splitlines())}
 KEYS = {
     "cases", "rejections", "hints", "abstained", "confirmed", "pulls", "gate_pass", "gate_fail", "merged", "cured", "recurred", "controls_changed",
-    "seconds",
+    "seconds", "cases_per_second", "ended",
 }  # fmt: skip
 
 
@@ -43,6 +45,9 @@ def test_the_figures_are_all_there_and_add_up(figures: dict[str, Any]) -> None:
     assert (figures["cases"], figures["rejections"]) == (len(CASES), sum(case["verdict"] == "rejected" for case in CASES.values()))
     assert figures["gate_pass"] + figures["gate_fail"] == figures["pulls"] <= figures["confirmed"] <= figures["hints"]
     assert 0 < figures["merged"] <= figures["pulls"]
+    assert figures["cases_per_second"] == pytest.approx(figures["cases"] / figures["seconds"], abs=0.01)
+    assert list(figures["ended"]) == list(STAGES) and sum(figures["ended"].values()) == figures["rejections"]
+    assert (figures["ended"]["cured"], figures["ended"]["abstained"]) == (figures["cured"], figures["abstained"])
 
 
 def test_no_accepted_case_changes(figures: dict[str, Any]) -> None:
@@ -59,5 +64,13 @@ def test_what_is_no_defect_becomes_no_pull(tmp_path: Path) -> None:
     """The complaints that ask for nothing, or for something wrong, among the accepted cases."""
     chosen = [CASES[name] for kind in ("non_defect", "vague", "accepted") for name in names(kind)]
     (tmp_path / "cases.jsonl").write_text("".join(json.dumps(case, ensure_ascii=False) + "\n" for case in chosen))
-    found = demo(tmp_path, "--cases", str(tmp_path / "cases.jsonl"))
+    report, keep = tmp_path / "report.md", tmp_path / "kept.jsonl"
+    found = demo(tmp_path, "--cases", str(tmp_path / "cases.jsonl"), "--report", str(report), "--keep", str(keep))
     assert (found["pulls"], found["merged"], found["controls_changed"], found["cured"]) == (0, 0, 0, 0)
+    kept = {line["external_id"]: line for line in map(json.loads, keep.read_text(encoding="utf-8").splitlines())}
+    assert list(kept) == [case["external_id"] for case in chosen]
+    assert {name for name, line in kept.items() if "stage" in line} == {case["external_id"] for case in chosen if case["verdict"] == "rejected"}
+    assert all(line["plan"]["intent_path"] for line in kept.values())
+    told = report.read_text(encoding="utf-8")
+    assert f"| cases | {len(chosen)} |" in told and "`triage demo --cases cases.jsonl --exit --report FILE`" in told
+    assert str(tmp_path) not in told

@@ -140,7 +140,11 @@ def _cover(brief: Brief, cluster: list[Neighbour], here: Entry) -> list[str]:
     comments = " \n ".join(one.case.comment + "\n" + ((one.case.rejection.corrected_reply or "") if one.case.rejection else "") for one in cluster)
     common = Counter(run for text in texts.values() for run in ngrams(text))
     ranked = sorted(
-        (run for run in common if not any(holds_phrase(text, run) for text in stay) and sum(holds_phrase(text, run) for text in elsewhere) < 2),
+        (
+            run
+            for run in common
+            if 2 <= len(run) <= 80 and not any(holds_phrase(text, run) for text in stay) and sum(holds_phrase(text, run) for text in elsewhere) < 2
+        ),
         key=lambda run: (-(2 * common[run] + 2 * holds_phrase(comments, run) + (len(run.split()) == 2) + (run in cues_of(here))), len(run), run),
     )
     cues: list[str] = []

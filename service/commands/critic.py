@@ -49,6 +49,14 @@ class Kind(StrEnum):
     none = "none"  # nothing
 
 
+class Counted(StrEnum):
+    """Which side of the labels' clusters is counted."""
+
+    all = "all"
+    dev = "dev"
+    held_out = "held_out"
+
+
 @app.callback()
 def critic_command() -> None:
     """Look at the critic from outside."""
@@ -60,7 +68,7 @@ def score_command(
     labels: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSONL file of labels, joined by external_id")],
     target: Annotated[Path, typer.Option(exists=True, file_okay=False, help="folder of the target repository")],
     controls: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="JSONL file of accepted cases")] = None,
-    only: Annotated[str, typer.Option(help="all, dev or held_out: side of the labels' clusters that is counted")] = "all",
+    only: Annotated[Counted, typer.Option(help="side of the labels' clusters that is counted")] = Counted.all,
     limit: Annotated[int, typer.Option(help="draft at most so many cases; 0: all", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print one line of JSON")] = False,
     precedents: Annotated[Kind, typer.Option(help="which labels of cases already scored the critic sees")] = Kind.progressive,
@@ -74,7 +82,8 @@ def score_command(
     screen = Console(stderr=True)
     known = {label.external_id: label for label in _labels(labels)}
     everything = _documents(files)
-    documents = [one for one in everything if one.get("external_id") in known and only in ("all", _side(known[one["external_id"]]))][: limit or None]
+    counted = [one for one in everything if one.get("external_id") in known and only in (Counted.all, _side(known[one["external_id"]]))]
+    documents = counted[: limit or None]
     beside = [one for one in everything if one not in documents] + (_documents(controls) if controls else [])
     if not documents:
         screen.print("critic score: no case has a label; the files are joined by external_id", markup=False)
@@ -85,7 +94,7 @@ def score_command(
     if rows:
         lines = ({**vars(answer), "label": vars(known[answer.external_id])} for answer in answers)
         rows.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    result = {**score(answers, known), "seconds": seconds, "precedents": precedents.value, "side": only}
+    result = {**score(answers, known), "seconds": seconds, "precedents": precedents.value, "side": only.value}
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -93,15 +102,28 @@ def score_command(
 
 
 def _documents(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    found = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            try:
+                found.append(dict(json.loads(line)))
+            except (ValueError, TypeError):
+                raise typer.BadParameter(f"line {number} of {file.name} is no JSON object") from None
+    return found
 
 
 def _labels(file: Path) -> list[Label]:
-    return [Label.of(one) for one in _documents(file)]
+    found = []
+    for number, line in enumerate(_documents(file), start=1):
+        try:
+            found.append(Label.of(line))
+        except KeyError as missing:
+            raise typer.BadParameter(f"label {number} of {file.name} has no {missing}") from None
+    return found
 
 
-def _side(label: Label) -> str:
-    return "held_out" if side(label.cluster, b"critic score") == "held_out" else "dev"
+def _side(label: Label) -> Counted:
+    return Counted.held_out if side(label.cluster, b"critic score") == "held_out" else Counted.dev
 
 
 class _Precedents:

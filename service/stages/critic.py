@@ -153,8 +153,8 @@ def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, catalogue: 
     kept: list[Hint] = []
     weak: list[Proof] = []
     tried = 0
-    for group in groups:
-        if group and catalogue.recipe(group[0].hint.recipe).agent != "codemod":
+    for group in filter(None, groups):
+        if catalogue.recipe(group[0].hint.recipe).agent != "codemod":
             kept.append(group[0].hint)
             continue
         seen = prove(trials, target, around.lab(brief), group)
@@ -163,7 +163,7 @@ def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, catalogue: 
         weak += [proof for proof in seen.proofs if proof.score < ENOUGH]
     if kept:
         return Drafted(hints=kept, notes=[f"{tried} candidates tried"], cost=reply.cost)
-    if isinstance(reply, Abstained) and reply.outcome is not Outcome.unclear_ask_back:
+    if not (offered or tried) or (isinstance(reply, Abstained) and reply.outcome is not Outcome.unclear_ask_back):
         return reply
     return Abstained(outcome=Outcome.unclear_ask_back, reason=_why_none(weak, tried), cost=reply.cost)
 

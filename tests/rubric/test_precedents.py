@@ -6,65 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rubric.catalogue import load
 from rubric.drafting import Abstained, Brief, Drafted, Neighbour, Precedent
 from rubric.entries import Inventory
 from rubric.lint import confirmable, lint
-from rubric.manifest import read_inventory, read_manifest
-from rubric.precedents import answer, nearest
-from rubric.schema import Case, Outcome, text_of
-
-CATALOGUE = load()
-SUITE = "{id: %s, argv: [x], results: {format: rows-jsonl, path: x}, timeout_s: 1, min_rows: 1}"
-MANIFEST = "version: 1\nsteps:\n" + "".join(
-    f"  {step}:\n    watches: [{path}]\n    inventory: {{kind: json, path: {path}, ids: {ids}}}\n    view: {view}\n    suites: [{SUITE % step}]\n"
-    for step, path, ids, view in [
-        ("intent", "i.json", '"*.*"', "{about: [about], cues: [cues]}"),
-        ("extraction", "e.json", '"*.*"', "{label: [label], pattern: [pattern]}"),
-        ("fetch", "f.json", '["weights.*", "threshold"]', "{}"),
-        ("plan", "p.json", '["*", "*.*"]', "{condition: [when], template: [template], tools: [tools]}"),
-        ("reply", "r.json", '"*.*"', "{text: []}"),
-    ]
-)
-FILES = {
-    "i.json": """{"parcel": {"late": {"about": "a parcel is late", "cues": {"late": 5, "delayed": 5}},
-                 "broken": {"about": "what came was damaged", "cues": {"damaged": 5, "smashed": 5}}, "other": {"about": "else", "cues": {"parcel": 1}}}}""",
-    "e.json": """{"order": {"order_number": {"label": "order number", "pattern": "\\\\b(O-[0-9]{5})\\\\b"}}, "person": {"email": {"label": "e-mail"}}}""",
-    "f.json": """{"weights": {"email": 4, "city": 5, "order_number": 3}, "threshold": 5}""",
-    "p.json": """{"parcel/late": {"locked": {"when": "flag locked", "template": "security.call", "tools": ["open_case"]},
-                 "default": {"when": "otherwise", "template": "late.sorry", "tools": ["trace"]}},
-                 "parcel/broken": {"no_ticket": {"when": "missing order.voucher", "template": "broken.ask", "tools": []},
-                 "default": {"when": "otherwise", "template": "broken.replace", "tools": ["replace"]}},
-                 "parcel/other": {"locked": {"when": "flag locked", "template": "security.call", "tools": ["open_case"]},
-                 "default": {"when": "otherwise", "template": "other.read", "tools": []}}}""",
-    "r.json": """{"security": {"call": "our security desk will call you back today."}, "late": {"sorry": "your parcel is on its way. Bear with us."},
-                 "broken": {"ask": "please tell us the voucher code on the box.", "replace": "a new one leaves tomorrow."}, "other": {"read": "we will read it."}}""",
-}
+from rubric.precedents import adopted, nameable, nearest
+from rubric.schema import Case, Hint, Outcome, text_of
+from tests.rubric.parcels import CATALOGUE, LATE, TWO, ask, case, parcels
 
 
 @pytest.fixture(scope="module")
 def inventory() -> Inventory:
-    return read_inventory(read_manifest(MANIFEST), FILES)
-
-
-def case(comment: str, *, leaf: str = "parcel/late", text: str = "Where is it?", reply: str = "", **plan: Any) -> Case:
-    rejection = {"comment": comment, "by": "a", "at": "2025-01-01T00:00:00Z"}
-    if "corrected_reply" in plan:
-        rejection["corrected_reply"] = plan.pop("corrected_reply")
-    return Case.model_validate(
-        {"ticket": {"messages": [{"role": "customer", "text": text}]}, "plan": {"intent_path": leaf, "reply": reply, **plan}, "rejection": rejection}
-    )
-
-
-def ask(inventory: Inventory, one: Case, **more: Any) -> Drafted | Abstained:
-    return answer(Brief(case_id="c1", case=one, inventory=inventory, **more), CATALOGUE)
-
-
-LATE = "Dear Ann,\n\nyour parcel is on its way. Bear with us."
-TWO = [
-    {"record_id": "r1", "score": 5, "matched_fields": ["city"]},
-    {"record_id": "r2", "score": 4, "matched_fields": ["email"]},
-]
+    return parcels()
 
 
 @pytest.mark.parametrize(
@@ -202,3 +154,154 @@ def test_no_text_breaks_it(inventory: Inventory, comment: str, text: str, leaf: 
     made = ask(inventory, case(comment, leaf=leaf or "x", text=text, reply=reply, fetch=TWO))
     if isinstance(made, Drafted):
         assert all(span.quote for span in made.hints[0].evidence)
+
+
+# ---- changes in play for others
+
+
+def hints_of(inventory: Inventory, *cases: Case, **more: Any) -> list[Hint]:
+    found = []
+    for one in cases:
+        made = ask(inventory, one, **more)
+        assert isinstance(made, Drafted), made
+        found += made.hints
+    return found
+
+
+def test_what_most_ask_for_is_tried_first_and_stands_for_all_equal_edits(inventory: Inventory) -> None:
+    soon, later = (case(f'never "Bear with us.", we write "{new}"', reply=LATE) for new in ("Soon.", "Later."))
+    hints = hints_of(inventory, later, soon, soon)
+    brief = Brief(case_id="c9", case=case("hm", reply=LATE), inventory=inventory, open_hints=hints)
+    first, second = adopted(brief, CATALOGUE, 5)
+    assert (first.hint.change.new, second.hint.change.new) == ("Soon.", "Later.")  # type: ignore[union-attr]
+    assert first.score > second.score and first.hint.cure_case == "c9" and first.hint.worked_example.case_id == "c9"  # type: ignore[union-attr]
+    assert [one.hint.change for one in adopted(brief, CATALOGUE, 1)] == [first.hint.change]
+
+
+def test_a_change_is_adopted_only_by_cases_that_come_past_its_place(inventory: Inventory) -> None:
+    elsewhere = case("hm", leaf="parcel/broken", reply="a new one leaves tomorrow.", fetch=TWO)
+    customs = [
+        case(
+            "customs, its own topic",
+            leaf="parcel/other",
+            text=f"customs papers {number}",
+            reply="we will read it.",
+            corrected_reply="they are on their way.",
+        )
+        for number in range(3)
+    ]
+    hints = {
+        hint.recipe: hint
+        for hint in [
+            *hints_of(
+                inventory,
+                case('never "Bear with us.", we write "Soon."', reply=LATE),
+                case("wrong customer!! the e-mail should count more than a city", reply=LATE, fetch=TWO),
+                case('this is about a broken one, not late: "arrived in pieces"', text="It arrived in pieces, and late.", reply=LATE),
+            ),
+            *hints_of(inventory, customs[0], rejected=[Neighbour(case_id=f"n{number}", case=one) for number, one in enumerate(customs[1:])]),
+        ]
+    }
+
+    def taken_by(one: Case) -> set[str]:
+        return {
+            found.hint.recipe for found in adopted(Brief(case_id="c9", case=one, inventory=inventory, open_hints=list(hints.values())), CATALOGUE, 9)
+        }
+
+    assert hints.keys() == {"change_reply_template", "adjust_fetch_weight", "refine_intent_boundary", "promote_other_intent"}
+    assert taken_by(elsewhere) == {"adjust_fetch_weight"}
+    assert taken_by(case("hm", reply=LATE)) == {"adjust_fetch_weight", "refine_intent_boundary", "change_reply_template"}
+    assert taken_by(case("hm", leaf="parcel/other", reply="we will read it.")) == {"adjust_fetch_weight", "promote_other_intent"}
+
+
+def test_an_adopted_weight_comes_with_the_sums_of_its_own_case(inventory: Inventory) -> None:
+    (hint,) = hints_of(inventory, case("wrong customer!! the e-mail should count more than a city", reply=LATE, fetch=TWO))
+    own = [{"record_id": "r7", "score": 7, "matched_fields": ["email", "order_number"]}, {"record_id": "r8", "score": 5, "matched_fields": ["city"]}]
+    (found,) = adopted(Brief(case_id="c9", case=case("hm", reply=LATE, fetch=own), inventory=inventory, open_hints=[hint]), CATALOGUE, 5)
+    assert found.hint.change.scores == {"r7": (7.0, 9.0), "r8": (5.0, 5.0)}  # type: ignore[union-attr]
+
+
+# ---- whatever comes
+
+
+ODD = {
+    "i.json:Parcel-X.sent back": {"about": "returns", "cues": {"back": 3, "x": 1}},
+    "i.json:parcel.lost.cues": {"lost": 400, "": 1, "gone": "much"},
+    "e.json:order.orderNumber": {"label": "camel case", "handles": ["spaces", ""]},
+    "e.json:order.order_number.handles": ["dashes"],
+    "f.json:weights.vip-level": 4000,
+    "f.json:threshold": 5.5,
+    "p.json:parcel/lost.long": {"when": "flag locked and " * 20, "template": "nowhere", "tools": [{"name": "find", "args": [1]}, "", None, 7]},
+    "p.json:parcel/lost.default": {"when": "otherwise", "template": "lost.sorry", "tools": "find", "also": "Here is a sentence. " * 300},
+    "r.json:lost.sorry": "Dear Mr Miller, we have looked {everywhere}. We have looked. Soon {x}!",
+    "r.json:lost.empty": "",
+}
+"""things that a target may say and no change can name, or that are not what one would expect"""
+SCRAPS = st.sampled_from(
+    [
+        "wrong person", "off topic", "should count more", "is enough", "the last sentence", '"Bear with us."', "never", "instead of", "own topic", "order number",
+        "voucher", "locked", "send_form", "raus damit", "falsche Person", "O-12345", "V-8812", "r2", "<NAME_1>", "'", '"', "x", "a" * 130, "open_case",
+        "late", "delayed", "damaged", "smashed", "parcel", "\n", "it's a hold",
+    ]
+)  # fmt: skip
+WORDS = st.lists(SCRAPS | st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=8), max_size=8).map(" ".join)
+REPLIES = st.sampled_from(
+    ["", LATE, "a new one leaves tomorrow.", "we will read it.", "Dear Mr Miller, we have looked at it. We have looked. Soon now!"]
+)
+VALUES = st.none() | st.integers() | st.floats() | WORDS | st.lists(WORDS, max_size=2)
+SCORES = st.sampled_from([0, 3, 4, 5, 5.5, 8, 9, 4000, -1, float("nan"), float("inf")])
+FIELDS = st.lists(st.sampled_from(["email", "city", "order_number", "vip-level", "unheard of"]), max_size=3, unique=True)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    said = {"corrected_reply": draw(REPLIES | WORDS)} if draw(st.booleans()) else {}
+    return case(
+        draw(WORDS),
+        leaf=draw(st.sampled_from(["parcel/late", "parcel/lost", "parcel/broken", "parcel/other", "gone/leaf", "parcel", "", "Parcel-X/sent back"])),
+        text=draw(WORDS),
+        reply=draw(REPLIES | WORDS),
+        extraction=draw(st.dictionaries(st.sampled_from(["order", "person", ""]), st.dictionaries(WORDS, VALUES, max_size=2), max_size=2)),
+        fetch=draw(
+            st.lists(st.fixed_dictionaries({"record_id": st.sampled_from(["r1", "r2", ""]), "score": SCORES, "matched_fields": FIELDS}), max_size=4)
+        ),
+        tool_calls=draw(st.lists(st.fixed_dictionaries({"name": SCRAPS, "arguments": st.dictionaries(SCRAPS, VALUES, max_size=2)}), max_size=2)),
+        **said,
+    )
+
+
+@pytest.fixture(scope="module")
+def odd() -> Inventory:
+    return parcels(ODD).model_copy(update={"spoken_of": frozenset({"order.voucher", "person.nick_name", "nobody.home"})})
+
+
+@settings(derandomize=True, max_examples=120, deadline=None)
+@given(st.booleans(), st.lists(cases(), min_size=1, max_size=5), st.lists(cases(), max_size=2))
+def test_no_case_breaks_it_on_no_config(inventory: Inventory, odd: Inventory, strange: bool, rejected: list[Case], accepted: list[Case]) -> None:
+    one, *others = rejected
+    near = [Neighbour(case_id=f"c{number}", case=other) for number, other in enumerate(others, start=2)]
+    kept = [Neighbour(case_id=f"a{number}", case=other) for number, other in enumerate(accepted)]
+    known = [
+        Precedent(case_id="c0", comment=other.comment, leaf="x", step="fetch", recipe="adjust_fetch_weight", target="fetch:email") for other in others
+    ]
+    made = ask(odd if strange else inventory, one, rejected=near, accepted=kept, precedents=known)
+    hints = [*(made.hints if isinstance(made, Drafted) else []), *(candidate.hint for candidate in made.candidates)]
+    for hint in hints:
+        assert all(text_of(one, span.source)[span.start : span.end] == span.quote for span in hint.evidence)
+        lint(hint, one, odd if strange else inventory, CATALOGUE)
+    brief = Brief(case_id="c1", case=one, inventory=inventory, rejected=near, open_hints=hints)
+    assert all(candidate.hint.cure_case == "c1" for candidate in adopted(brief, CATALOGUE, 5))
+
+
+def test_what_no_change_can_name_keeps_nobody_else_from_being_offered(odd: Inventory) -> None:
+    """One field in camel case, one weight and one condition too large for a change; the other changes of their rooms are offered."""
+    reply = ask(odd, case("4 points is enough, lower the bar", reply=LATE, fetch=[TWO[1]]))
+    assert {candidate.hint.target for candidate in reply.candidates} >= {"extraction:person.email"}
+    locked = ask(
+        odd, case("locked customers must go to the security desk, never a new one", leaf="parcel/broken", reply="a new one leaves tomorrow.")
+    )
+    assert isinstance(locked, Drafted) and locked.hints[0].recipe == "add_plan_branch"
+    assert nameable(odd).entries.keys() == odd.entries.keys() - {
+        "intent:Parcel-X.sent back", "extraction:order.orderNumber", "fetch:vip-level", "plan:parcel/lost.long",
+    }  # fmt: skip
+    assert nameable(odd).spoken_of == odd.spoken_of

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rubric.reading import exact, holds_phrase, mentions, ngrams, quoted, rendered_from, replaced, says
+from rubric.reading import content, exact, holds_phrase, mentions, ngrams, quoted, rendered_from, replaced, says
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,11 @@ def test_ngrams_neither_start_nor_end_with_a_stopword() -> None:
     assert "new phone" in ngrams("I got a new phone on Monday.")
     assert not {"a new", "phone on"} & ngrams("I got a new phone on Monday.")
     assert "monday please" not in ngrams("on Monday. Please call")
+
+
+def test_stopwords_are_compared_as_words_are() -> None:
+    """`ß` folds to `ss`."""
+    assert content("Gruß und viele Grüße") == ["viele"]
 
 
 def test_phrases_hold_at_word_boundaries() -> None:

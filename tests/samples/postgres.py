@@ -44,7 +44,7 @@ class Cluster:
         if made.returncode:
             raise NoPostgres(f"initdb failed: {made.stderr.decode()[-500:]}")
         self._log = open(self._folder / "log", "wb")  # noqa: SIM115 — the server writes to it
-        argv = [binaries / "postgres", "-D", data, "-k", self._folder, *SIZE.split(), *("" if durable else OFF).split()]
+        argv: list[str | Path] = [binaries / "postgres", "-D", data, "-k", self._folder, *SIZE.split(), *("" if durable else OFF).split()]
         self._server = subprocess.Popen(argv, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL, preexec_fn=_end_with_us, **self._who)
         self._admin = self._connected()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 from sqlmodel import Session
@@ -24,6 +24,7 @@ from tests.samples.small import NOON
 
 SECRET = b"the split's secret"
 CATALOGUE = load()
+T = TypeVar("T")
 
 
 class Asked:
@@ -94,7 +95,7 @@ class World:
         whole = ticket if isinstance(ticket, dict) else {"messages": [{"role": "customer", "text": ticket}]}
         plan = self.pipeline_says(whole)
         document = {"external_id": name or f"t-{self._tickets}", "revision": revision, "ticket": whole, "plan": plan, **verdict}
-        return self.sends(document).case_id
+        return str(self.sends(document).case_id)
 
     def pipeline_says(self, ticket: dict[str, Any]) -> dict[str, Any]:
         """The plan of the pipeline as it stands on the base branch."""
@@ -198,7 +199,7 @@ class World:
         with self.db.read() as session:
             return [str(move.state_to) for move in history.of(session, thing, thing_id)]
 
-    def _one(self, get: Callable[[Session, str], Any], thing_id: str) -> Any:
+    def _one(self, get: Callable[[Session, str], T | None], thing_id: str) -> T:
         with self.db.read() as session:
             found = get(session, thing_id)
             assert found is not None, thing_id

@@ -227,8 +227,9 @@ def test_a_process_whose_name_is_taken_takes_no_more_flows_and_says_so(server: S
 # ---- the queue of drafts
 
 
-def test_as_many_drafts_run_at_once_as_there_are_workers(tmp_path: Path) -> None:
-    engine = Engine(f"sqlite:///{tmp_path / 'engine.db'}", executor="me", workers=2, poll_seconds=0.02, data_dir=tmp_path)
+def test_as_many_drafts_run_at_once_as_there_are_workers_and_two_masks_beside_them(tmp_path: Path) -> None:
+    """Masks only compute: more of them at once would be no faster, and would keep drafts from running."""
+    engine = Engine(f"sqlite:///{tmp_path / 'engine.db'}", executor="me", workers=3, poll_seconds=0.02, data_dir=tmp_path)
     engine.migrate()
     db = Database(engine.url, enqueue=engine.enqueue)
     for flow in ("draft", "mask"):
@@ -257,7 +258,7 @@ def test_as_many_drafts_run_at_once_as_there_are_workers(tmp_path: Path) -> None
     finally:
         engine.stop()
         db.dispose()
-    assert len(done) == 10 and most["draft"] == 2 and most["mask"] > 2
+    assert len(done) == 10 and most == {"draft": 3, "mask": 2}
 
 
 # ---- what lost its flow

@@ -1,0 +1,92 @@
+"""Answers held against labels: a table small enough to count by hand, and the two spellings of a place."""
+
+import pytest
+
+from rubric.scoring import Answer, Label, place, right, score
+from rubric.stats import wilson
+
+
+def label(name: str, step: str, recipe: str, locus: str | None = None, **more: object) -> Label:
+    return Label.of({"external_id": name, "step": step, "recipe": recipe, "locus": locus, "cluster_id": f"k-{name}", **more})
+
+
+LABELS = {
+    one.external_id: one
+    for one in (
+        label("a", "fetch", "adjust_fetch_weight", "fetch:weights.email"),
+        label("b", "reply", "change_reply_template", "template:late.sorry"),
+        label("c", "plan", "alter_plan_branch", "plan:parcel/late#default", accept_recipe=["add_policy_rule"], accept_locus=["policy:parcel"]),
+        label("d", "extraction", "add_extraction_field", "extraction:order.voucher"),
+        label("e", "none", "one_off"),
+        label("f", "none", "not_a_defect", accept_recipe=["one_off"]),
+    )
+}
+ANSWERS = [
+    Answer("a", "fetch", "adjust_fetch_weight", "fetch:weights.email", sure=True),
+    Answer("b", "reply", "change_reply_template", "reply:late.thanks", sure=True),  # the wrong place
+    Answer("c", "plan", "add_policy_rule", "policy:parcel"),
+    Answer("d", "none", "unclear_ask_back"),
+    Answer("e", "fetch", "adjust_fetch_threshold", "fetch:threshold"),  # no fix was due
+    Answer("f", "none", "one_off"),
+]
+
+
+def share(hits: int, of: int) -> dict[str, object]:
+    low, high = wilson(hits, of)
+    return {"accuracy": round(hits / of, 4), "low": round(low, 4), "high": round(high, 4), "hits": hits, "of": of}
+
+
+def test_every_figure_of_a_small_table() -> None:
+    found = score(ANSWERS, LABELS)
+    assert found["recipes"].pop("alter_plan_branch") == {"cases": 1, "recipe": 1, "right": 1, "abstained": 0}
+    assert found["recipes"].pop("change_reply_template") == {"cases": 1, "recipe": 1, "right": 0, "abstained": 0}
+    assert found["recipes"].pop("add_extraction_field") == {"cases": 1, "recipe": 0, "right": 0, "abstained": 1}
+    assert found["recipes"].pop("not_a_defect") == {"cases": 1, "recipe": 1, "right": 0, "abstained": 1}
+    assert set(found.pop("recipes")) == {"adjust_fetch_weight", "one_off"}
+    assert found == {
+        "cases": 6, "step": share(4, 6), "recipe": share(4, 6), "target": share(2, 4), "coverage": 0.6667, "abstained": 2,
+        "drafted": {"precision": share(2, 4)}, "confident": {"precision": share(1, 2), "coverage": 0.3333}, "nonfix": {"recall": share(1, 2)},
+        "confusion": {"extraction": {"none": 1}, "fetch": {"fetch": 1}, "none": {"fetch": 1, "none": 1}, "plan": {"plan": 1}, "reply": {"reply": 1}},
+    }  # fmt: skip
+
+
+def test_nothing_labelled_and_nothing_said() -> None:
+    found = score([], {})
+    nothing = {"accuracy": None, "low": 0.0, "high": 1.0, "hits": 0, "of": 0}
+    assert (found["cases"], found["coverage"], found["confusion"], found["recipes"]) == (0, 0.0, {}, {})
+    assert found["step"] == found["recipe"] == found["target"] == found["nonfix"]["recall"] == found["confident"]["precision"] == nothing
+
+
+def test_an_answer_without_a_label_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        score([Answer("z", "fetch", "x")], LABELS)
+    with pytest.raises(KeyError):
+        Label.of({"external_id": "z", "step": "fetch", "recipe": "x", "locus": "fetch:a"})
+
+
+@pytest.mark.parametrize(
+    ("target", "locus"),
+    [("reply:a.b", "template:a.b"), ("plan:p/l.default", "plan:p/l#default"), ("fetch:weights.email", "fetch:weights.email"), ("a:b:c", "x:b:c")],
+)
+def test_a_place_has_two_spellings(target: str, locus: str) -> None:
+    assert place(target) == place(locus) != ""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "target", "expected"),
+    [
+        ("alter_plan_branch", "plan:parcel/late.default", True),
+        ("alter_plan_branch", "policy:parcel", True),
+        ("add_policy_rule", "plan:parcel/late.default", True),
+        ("add_policy_rule", "plan:parcel/late.locked", False),
+        ("add_plan_branch", "plan:parcel/late.default", False),
+        ("alter_plan_branch", "", False),
+    ],
+)
+def test_what_can_be_defended_is_right_too(recipe: str, target: str, expected: bool) -> None:
+    assert right(Answer("c", "plan", recipe, target), LABELS["c"]) is expected
+
+
+def test_no_fix_is_never_a_right_change() -> None:
+    assert not right(Answer("f", "none", "one_off"), LABELS["f"])
+    assert not right(Answer("f", "plan", "one_off", ""), LABELS["f"])

@@ -1,0 +1,148 @@
+"""`triage critic score` as a user runs it on the example, and what a critic under test is shown: never the label of a case before it was scored."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.scripted import ScriptedCritic
+from rubric.drafting import Brief
+from rubric.scoring import Label
+from rubric.splits import side
+from service import cli
+from service.commands.critic import Counted, Kind, _Precedents, _side
+from tests.samples.small import small_brief
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+PLACES = {"nsb-001": "extraction:account.customer_number", "nsb-003": "plan:access/login", "nsb-010": "fetch:postcode"}
+"""planted faults of the example, and the place that each calls for a change at"""
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def write(file: Path, some: list[dict[str, Any]]) -> Path:
+    file.write_text("".join(json.dumps(one) + "\n" for one in some), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Three planted faults, one complaint that names nothing, one case without a label; all accepted cases as controls."""
+    folder = tmp_path_factory.mktemp("score")
+    cases = {one["external_id"]: one for one in lines(EXAMPLES / "cases.jsonl")}
+    known = {one["external_id"]: one for one in lines(EXAMPLES / "cases.labels.jsonl")}
+    vague = next(name for name, one in known.items() if one["kind"] == "vague")
+    other = next(name for name, one in known.items() if one["kind"] == "planted" and name not in PLACES)
+    labels = [
+        {"external_id": name, "step": known[name]["step"], "recipe": known[name]["recipe"], "locus": place, "cluster_id": known[name]["cause"]}
+        for name, place in PLACES.items()
+    ]
+    labels.append({"external_id": vague, "step": "none", "recipe": "unclear_ask_back", "locus": None, "cluster_id": "vague"})
+    files = {
+        "cases": write(folder / "cases.jsonl", [cases[name] for name in (*PLACES, vague, other)]),
+        "labels": write(folder / "labels.jsonl", labels),
+        "controls": write(folder / "controls.jsonl", [one for one in cases.values() if one["verdict"] == "accepted"]),
+        "target": EXAMPLES / "target-pipeline",
+    }
+    return [word for name, path in files.items() for word in (f"--{name}", str(path))]
+
+
+def scored(*words: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-m", "service.cli", "critic", "score", *words]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+
+
+def test_the_example_is_scored_end_to_end(inputs: list[str], tmp_path: Path) -> None:
+    done = scored(*inputs, "--json", "--rows", str(tmp_path / "rows.jsonl"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    assert found.keys() == {
+        "cases", "step", "recipe", "target", "coverage", "abstained", "drafted", "confident", "nonfix", "confusion", "recipes",
+        "seconds", "precedents", "side",
+    }  # fmt: skip
+    assert (found["cases"], found["abstained"], found["precedents"], found["side"]) == (4, 1, "progressive", "all")
+    assert [found[key]["hits"] for key in ("step", "recipe", "target")] == [4, 4, 3]
+    assert found["nonfix"]["recall"] == {"accuracy": 1.0, "low": 0.2065, "high": 1.0, "hits": 1, "of": 1}
+    assert {recipe: row["right"] for recipe, row in found["recipes"].items()} == {
+        "add_extraction_field": 1, "add_plan_branch": 1, "adjust_fetch_weight": 1, "unclear_ask_back": 0,
+    }  # fmt: skip
+    rows = {row["external_id"]: row for row in lines(tmp_path / "rows.jsonl")}
+    assert {name: rows[name]["target"] for name in PLACES} == PLACES and all(row["label"]["external_id"] == name for name, row in rows.items())
+    assert all(rows[name]["sure"] for name in PLACES)
+
+
+def test_a_table_is_shown_and_few_cases_are_enough(inputs: list[str]) -> None:
+    done = scored(*inputs, "--limit", "1", "--precedents", "none")
+    assert done.returncode == 0 and "on 1 labelled cases" in done.stdout, done.stderr
+    assert "add_extraction_field" in done.stdout and "add_plan_branch" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "said"),
+    [
+        ('{"external_id": "nobody", "step": "none", "recipe": "one_off", "cluster_id": "k"}', (), "no case has a label"),
+        ('{"external_id": "nsb-001", "step": "none", "recipe": "one_off"}', (), "label 1 of labels.jsonl has no 'cluster_id'"),
+        ("\n[1]", (), "line 2 of labels.jsonl is no JSON object"),
+        ("{", (), "line 1 of labels.jsonl is no JSON object"),
+        ("", ("--only", "both"), "'both' is not one of"),
+        ("", ("--precedents", "some"), "'some' is not one of"),
+        ("", ("--limit", "-1"), "greater than or equal to 0"),
+    ],
+)
+def test_inputs_that_do_not_fit_end_with_a_line(
+    inputs: list[str], labels: str, more: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.jsonl").write_text(labels)
+    assert cli.main(["critic", "score", *inputs, "--labels", str(tmp_path / "labels.jsonl"), *more]) == 64
+    assert said in capsys.readouterr().err
+
+
+# ---- what a critic under test is shown
+
+LABELS = {
+    name: Label.of({"external_id": name, "step": "fetch", "recipe": "adjust_fetch_weight", "locus": "fetch:email", "cluster_id": cluster})
+    for name, cluster in (("c1", "x"), ("c2", "x"), ("c3", "y"))
+}
+
+
+def shown(kind: Kind) -> list[list[str]]:
+    """Ids of the precedents that are shown to each of three cases, scored one after another."""
+    asked = ScriptedCritic()
+    critic = _Precedents(asked, kind)
+    critic.cluster.update({name: label.cluster for name, label in LABELS.items()})
+    brief = small_brief()
+    for name, label in LABELS.items():
+        critic.draft(brief.model_copy(update={"case_id": name}))
+        critic.learn(name, brief.case, label)
+    return [[one.case_id for one in seen.precedents] for seen in asked.briefs]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(Kind.progressive, [[], ["c1"], ["c1", "c2"]]), (Kind.other_clusters, [[], [], ["c1", "c2"]]), (Kind.none, [[], [], []])],
+)
+def test_a_label_is_shown_only_after_its_case_was_scored(kind: Kind, expected: list[list[str]]) -> None:
+    assert shown(kind) == expected
+
+
+def test_a_precedent_says_what_the_label_says() -> None:
+    asked = ScriptedCritic()
+    critic, brief = _Precedents(asked, Kind.progressive), small_brief()
+    critic.learn("c1", brief.case, LABELS["c1"])
+    critic.draft(Brief(**{**dict(brief), "case_id": "c2"}))
+    ((told,),) = [seen.precedents for seen in asked.briefs]
+    assert (told.comment, told.leaf, told.step, told.recipe) == (brief.case.comment, brief.case.plan.leaf, "fetch", "adjust_fetch_weight")
+
+
+def test_a_cluster_lies_on_one_side() -> None:
+    labels = [Label("", "fetch", "x", "", f"k{number}") for number in range(200)]
+    held = [label for label in labels if _side(label) is Counted.held_out]
+    assert {label.cluster for label in held} == {label.cluster for label in labels if side(label.cluster, b"critic score") == "held_out"}
+    assert 0 < len(held) < len(labels) and all(_side(label) in (Counted.dev, Counted.held_out) for label in labels)
