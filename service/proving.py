@@ -211,10 +211,10 @@ def _differs(old: Plan | None, new: Plan | None) -> bool:
 
 
 def _support(lab: _Lab, found: Mapping[str, tuple[Plan | None, Plan | None]], step: Step, part: str) -> float:
-    """What the comments of other rejections say to the change moving them too; those that complain of something else count against it."""
+    """How many other rejections the change moves the same way, each counted by how far its own comment goes along with that."""
     total = 0.0
     for one, (before, after) in found.items():
         if one in lab.around.rejected and before is not None and after is not None and part_of(step, before, after) == part:
             comment = lab.around.rejected[one].comment
             total += min(1.0, 0.4 + 0.6 * fits(comment, part) + 0.5 * pointed_at(comment, before, after))
-    return SUPPORT * max(-2.0, min(SUPPORTERS, total))
+    return SUPPORT * min(SUPPORTERS, total)
