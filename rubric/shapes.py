@@ -224,7 +224,12 @@ def _plan_edits(manifest: Manifest, inventory: Inventory) -> dict[str, list[dict
         alter.append({"op": "put", "file": place.file, "at": [*place.path, *rules.view["tools"]], "value": "{tools}", "if": "{tools}"})
     alter.append({"op": "remove", "file": place.file, "at": [*place.path, "{item}"], "each": "{drop}"})
     alter.append({"op": "move", "file": place.file, "at": place.path, "before": "{before}", "if": "{before}"})
-    return {"add_plan_branch": branch, "alter_plan_branch": alter}
+    tie = _nested({"condition": "{rule}", "template": "{template}"}, rules.view)
+    return {
+        "add_plan_branch": branch,
+        "add_tie_rule": [{"op": "add", "file": place.file, "at": place.path, "before": "{before}", "value": tie}],
+        "alter_plan_branch": alter,
+    }
 
 
 def _reply_edits(manifest: Manifest, inventory: Inventory) -> dict[str, list[dict[str, Any]]]:

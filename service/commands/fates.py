@@ -59,7 +59,13 @@ def by_recipe(fates: Sequence[Fate]) -> list[tuple[str, list[int]]]:
 
 def as_markdown(figures: Mapping[str, Any], fates: Sequence[Fate], command: str) -> str:
     """The report that `--report` writes; everything in it was counted in this run."""
-    lines = ["# Real cases: where the loop ends", "", f"Made by `{command}`; do not edit. What is scripted: only the gatekeeper.", ""]
+    lines = [
+        "# Real cases: where the loop ends",
+        "",
+        f"Made by `{command}`; do not edit. What is scripted: only the gatekeeper.",
+        "Cured means: sent again through what was merged, the ticket's plan is what its hint promised. Nobody looked at labels.",
+        "",
+    ]
     lines += ["| figure | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in figures.items() if not isinstance(value, Mapping))]
     lines += ["", "## Rejections by recipe and stage", "", f"| recipe of the hint | {' | '.join(STAGES)} |", f"|---|{'---:|' * len(STAGES)}"]
     lines += [f"| {recipe} | {' | '.join(str(number or '') for number in numbers)} |" for recipe, numbers in by_recipe(fates)]

@@ -92,6 +92,8 @@ def test_another_layout_gives_other_places() -> None:
         ["{leaf}", "{branch}"],
         {"if": "{condition}", "say": "{template}", "do": "{tools|named}"},
     )
+    (tie,) = manifest.recipes["add_tie_rule"].edits
+    assert (tie.file, tie.at, tie.before, tie.value) == (branch.file, branch.at, "{before}", {"if": "{rule}", "say": "{template}"})
     leaf = manifest.recipes["promote_other_intent"].edits
     assert [(edit.file, edit.at) for edit in leaf] == [
         ("i.json", ["leaves", "{parent}/{leaf}"]),
