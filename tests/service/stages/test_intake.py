@@ -217,12 +217,13 @@ def test_a_database_that_is_gone_is_told_and_then_works_again(db: Database) -> N
 
 
 def test_the_desk_gathers_who_came_together_and_a_lone_sender_never_waits(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "LINGER", 20)
+    monkeypatch.setattr(intake, "LINGER", 60)
     commits: list[int] = []
     desk = Desk(db, SECRET, nudge=lambda: None)
     plain = desk._commit
     monkeypatch.setattr(desk, "_commit", lambda batch: (commits.append(len(batch)), plain(batch)))
     desk.submit(delivery("d0", name="t-0")).result(10)  # lone: answered although the wait is longer than our patience
+    monkeypatch.setattr(intake, "LINGER", 1)
     with db.begin() as session:
         session.connection().execute(text("UPDATE tallies SET number = number"))  # the next commit waits for us
         futures = [desk.submit(delivery("d1", name="t-1"))]
