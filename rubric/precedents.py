@@ -16,8 +16,10 @@ from rubric.proposals import boundary, extraction, fetch, plan, policy, promotio
 from rubric.proposals.offer import Offer
 from rubric.reading import content, exact, fold, said_in
 from rubric.recipes import (
+    AddExtractionField,
     AddPlanBranch,
     AddPolicyRule,
+    AdjustFetchThreshold,
     AdjustFetchWeight,
     AlterPlanBranch,
     Change,
@@ -83,7 +85,8 @@ def adopted(brief: Brief, catalogue: Catalogue, most: int) -> list[Candidate]:
     found = []
     for key, times in count.most_common(most):
         hint = first[key]
-        offer = Offer(step=hint.step, target=hint.target, change=_own(brief, hint), summary=hint.summary, signals=[], instead=hint.summary)
+        summary = f"The change that {times} other rejection{'s' if times > 1 else ''} asked for: {hint.recipe} at {hint.target}."
+        offer = Offer(step=hint.step, target=hint.target, change=_own(brief, hint), summary=summary, signals=[], instead=summary)
         score = IN_PLAY + 0.03 * min(times, 5) + 0.1 * min(1, said_of(brief.case.comment, catalogue, hint.recipe)) + _support(offer, near)
         found.append(Candidate(hint=_hint(brief, catalogue, offer, near), score=score))
     return found
@@ -109,13 +112,23 @@ def _may_touch(brief: Brief, hint: Hint) -> bool:
 
 
 def _own(brief: Brief, hint: Hint) -> Change:
-    """The change with this case's own sums: what argues for it, not what it edits."""
-    if not isinstance(hint.change, AdjustFetchWeight):
-        return hint.change
-    change = hint.change
-    more = change.to - change.from_
-    scores = {one.record_id: (one.score, one.score + more * (change.field in one.matched_fields)) for one in brief.case.plan.fetch}
-    return change.model_copy(update={"scores": scores})
+    """The edit of another case's hint, argued for with this case: no text and no sums of the other one come along."""
+    match hint.change:
+        case AdjustFetchWeight() as change:
+            more = change.to - change.from_
+            found = {one.record_id: (one.score, one.score + more * (change.field in one.matched_fields)) for one in brief.case.plan.fetch}
+            return change.model_copy(update={"scores": found})
+        case AdjustFetchThreshold() as change:
+            return change.model_copy(update={"flips": []})
+        case AddExtractionField() as change:
+            return change.model_copy(update={"example": change.field.replace("_", " ")})
+        case AddPlanBranch() as change:
+            return change.model_copy(update={"cells": []})
+        case PromoteOtherIntent() as change:
+            stay = [one.case_id for one in brief.accepted if one.case.plan.leaf == brief.case.plan.leaf]
+            return change.model_copy(update={"cases": list(dict.fromkeys([*change.cases, brief.case_id])), "look_alikes": stay[:2]})
+        case change:
+            return change
 
 
 def _rules(brief: Brief, ranked: Sequence[tuple[float, Offer]]) -> list[Offer]:

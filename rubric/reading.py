@@ -20,6 +20,8 @@ _QUOTES = re.compile(
     '"([^"\n]{2,300})"|“([^”“\n]{2,300})[”“]|„([^“”\n]{2,300})[“”]|«([^»\n]{2,300})»|»([^«\n]{2,300})«'
     "|‘([^’\n]{2,300})’|`([^`\n]{2,300})`|(?<!\\w)'([^'\n]{3,300})'(?!\\w)"
 )
+LOOKED_AT = 3000
+"""characters of a text whose runs of words are looked at: what a long thread is about is said early"""
 _SLOT = re.compile(r"\\?\{[^{}]*\\?\}")
 
 
@@ -85,7 +87,7 @@ def customer_text(case: Case) -> str:
 def ngrams(text: str, longest: int = 3) -> set[str]:
     """Runs of one to `longest` words that neither start nor end with a stopword."""
     found: set[str] = set()
-    for sentence in re.split(r"[.!?\n;:()]", PLACEHOLDER.sub(".", text)):
+    for sentence in re.split(r"[.!?\n;:()]", PLACEHOLDER.sub(".", text[:LOOKED_AT])):
         row = WORD.findall(fold(sentence))
         for size in range(1, longest + 1):
             for start in range(len(row) - size + 1):

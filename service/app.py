@@ -1,7 +1,7 @@
 """Puts the server together: routes, error documents, and what starts and stops with the process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -40,6 +40,18 @@ HEADERS = {
 }
 
 
+def _teller(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], None]:
+    """Answers a group of senders in the server's loop, or at once when that is closed already: what is stored is told."""
+
+    def tell(answer: Callable[[], None]) -> None:
+        try:
+            loop.call_soon_threadsafe(answer)
+        except RuntimeError:
+            answer()
+
+    return tell
+
+
 def create_app(settings: Settings | None = None, ports: Ports | None = None, *, running: "Running | None" = None) -> FastAPI:
     """The whole service as one ASGI application. `ports` replaces the connectors, for tests; `running` is a start made before."""
 
@@ -47,7 +59,7 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, *, 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         started = running if running is not None else await run_in_threadpool(lambda: Running(settings or Settings(), ports))
         app.state.house = started.house
-        started.desk.tell = asyncio.get_running_loop().call_soon_threadsafe
+        started.desk.tell = _teller(asyncio.get_running_loop())
         try:
             yield
         finally:

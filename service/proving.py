@@ -64,6 +64,8 @@ class Verdict:
     proofs: list[Proof]
     """best first"""
     tried: int
+    broke: int = 0
+    """candidates that would do and cost the step's own evals a row"""
 
 
 @dataclass
@@ -74,6 +76,7 @@ class _Lab:
     target: Target
     around: Around
     tried: int = 0
+    broke: int = 0
     _masks: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -143,7 +146,7 @@ def prove(trials: Trials, target: Target, around: Around, candidates: Sequence[C
             proof = _tried(lab, candidate)
             if proof is not None:
                 proofs = sorted([*proofs, proof], key=lambda one: -one.score)
-    return Verdict(proofs, lab.tried)
+    return Verdict(proofs, lab.tried, lab.broke)
 
 
 def _in_turn(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
@@ -199,8 +202,9 @@ def _tried(lab: _Lab, candidate: Candidate) -> Proof | None:
     unseen = all(line.startswith("extraction:") for line in changes)
     score = candidate.score + 0.35 * fits(comment, part) + 0.5 * pointed_at(comment, before, after) + _support(lab, found, hint.step, part)
     score -= HARM * bool(harmed) + UNSEEN * unseen
-    if score >= ENOUGH and lab.breaks(hint):
-        score -= HARM
+    if score >= ENOUGH and not harmed and not lab.spent and lab.breaks(hint):
+        lab.broke += 1
+        return None  # the gate would not let it through
     confidence = hint.confidence.model_copy(update={"replay": "moved", "weight": round(score, 2)})
     shown = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence, "changes_controls": harmed}
     return Proof(hint.model_copy(update=shown), score)

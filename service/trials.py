@@ -51,7 +51,7 @@ class Trials:
         self._ports = ports
         self._plans: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
         self._refused: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
-        self._passed: OrderedDict[tuple[str, str, str], frozenset[str]] = OrderedDict()
+        self._passed: OrderedDict[tuple[str, str, str], frozenset[str] | None] = OrderedDict()
         self._lock = threading.Lock()
         """of what is remembered; never held while something runs"""
         self._shelf = _Shelf(ports)
@@ -85,7 +85,8 @@ class Trials:
                 self._refused[target.sha, key] = (made.status, made.reason)
             for case_id, plan in made.after.items():
                 if plan is not None:
-                    self._plans[target.sha, key, case_id] = plan
+                    base = self._plans.get((target.sha, "", case_id))
+                    self._plans[target.sha, key, case_id] = base if base == plan else plan  # most are, and then cost no memory
             while len(self._refused) > KEPT_REFUSALS:
                 self._refused.popitem(last=False)
             while len(self._plans) > KEPT:
@@ -112,7 +113,8 @@ class Trials:
 
     def lost(self, target: Target, hint: Hint, key: str) -> frozenset[str]:
         """Rows of the step's own deterministic suites that pass on the base and no longer with a change: what the gate would say, asked early."""
-        base, head = self._passing(target, None, "", hint.step), self._passing(target, hint, key, hint.step)
+        base = self._passing(target, None, "", hint.step)
+        head = self._passing(target, hint, key, hint.step) if base else None
         return base - head if base is not None and head is not None else frozenset()
 
     def _passing(self, target: Target, hint: Hint | None, key: str, step: Step) -> frozenset[str] | None:
@@ -121,6 +123,14 @@ class Trials:
         with self._lock:
             if place in self._passed:
                 return self._passed[place]
+        passing = self._examined(target, hint, step)
+        with self._lock:
+            self._passed[place] = passing
+            while len(self._passed) > KEPT_EXAMS:
+                self._passed.popitem(last=False)
+        return passing
+
+    def _examined(self, target: Target, hint: Hint | None, step: Step) -> frozenset[str] | None:
         passing: set[str] = set()
         with scratch(self._ports.workdir, "exam") as folder:
             tree = folder / "tree"
@@ -136,10 +146,6 @@ class Trials:
                 if run is not None and run.failure:
                     return None
                 passing |= {f"{suite.id} {row.row}" for row in run.rows if row.passed} if run else set()
-        with self._lock:
-            self._passed[place] = frozenset(passing)
-            while len(self._passed) > KEPT_EXAMS:
-                self._passed.popitem(last=False)
         return frozenset(passing)
 
 

@@ -42,7 +42,7 @@ def offers(brief: Brief) -> Iterator[Offer]:
     if reply is None or slug is None or find(brief.inventory, Step.intent, (parent, slug)) is not None:
         return
     weight = _telling(brief, here)
-    look_alikes = [one.case_id for one in (*stay, *brief.rejected) if one.case_id not in {other.case_id for other in covered}]
+    look_alikes = [one.case_id for one in stay]
     found = (exact(customer_text(brief.case), cue) for cue in cues)
     until = "" if written else "; until it has a reply of its own, it answers as Other does"
     yield Offer(

@@ -316,8 +316,9 @@ def _decide(stage: Stage, progress: Progress) -> list[dict[str, Any]]:
             decision |= {"verdict": "dismiss", "reason": "wrong_hint"}
         else:
             decision |= {"verdict": "confirm"}
-            seen[change] = hint["id"]
         answer = stage.post(f"/v1/hints/{hint['id']}/decision", decision)
+        if decision["verdict"] == "confirm" and answer.status_code < 400:
+            seen[change] = hint["id"]
         if answer.status_code >= 400:
             stage.post(f"/v1/hints/{hint['id']}/decision", {"version": hint["version"], "verdict": "dismiss", "reason": "wrong_hint"})
         progress.advance(task)
@@ -398,9 +399,10 @@ def _judge(
 ) -> None:
     """Cured: the plan is now what the confirmed hint promised. A control changed when its plan is another than before."""
     items: dict[str, dict[str, Any]] = {}
+    gates = {pull["id"]: pull["gate"] for pull in _all(stage, "/v1/pulls")}
     for case_id, document, (before, after) in zip(ids, documents, tried, strict=True):
         if document.get("verdict", "rejected") == "accepted":
-            figures.controls_changed += before is not None and after is not None and bool(difference(before, after))
+            figures.controls_changed += before is not None and (after is None or bool(difference(before, after)))
             continue
         story, line, leader, cured = stage.get(f"/v1/cases/{case_id}"), hints.get(case_id), None, False
         if line is not None:
@@ -412,7 +414,7 @@ def _judge(
                 cured = not judge(must, must_not, before, after)
         figures.cured += cured
         figures.recurred += not cured and any(pull["state"] == "merged" for pull in story["pulls"])
-        stage.endings.append(fates.fate_of(story, leader, cured))
+        stage.endings.append(fates.fate_of(story, leader, cured, gates))
     ended = Counter(fate.stage for fate in stage.endings)
     figures.ended = {name: ended[name] for name in fates.STAGES}
 

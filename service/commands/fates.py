@@ -22,21 +22,24 @@ class Fate:
     """a code or one line; never a customer's words"""
 
 
-def fate_of(story: Mapping[str, Any], leader: Mapping[str, Any] | None, cured: bool) -> Fate:
-    """`story`: GET /v1/cases/{id}. `leader`: GET /v1/hints/{id} of its hint, or of the hint that this one duplicates."""
+def fate_of(story: Mapping[str, Any], leader: Mapping[str, Any] | None, cured: bool, gates: Mapping[str, str | None]) -> Fate:
+    """`story`: GET /v1/cases/{id}. `leader`: GET /v1/hints/{id} of its last hint, or of the hint that this one duplicates.
+
+    `gates`: pull id → verdict of its gate, from GET /v1/pulls.
+    """
     name = str(story["name"])
     if leader is None or not story["hints"]:
         stage = "abstained" if story["state"] == "abstained" else "failed"
         reason = str(story["reason"] or story["state"]).partition(":")[0]
         return Fate(name, NO_RECIPE, stage, f"{story['outcome']}: {reason}" if story["outcome"] else reason)
-    hint = story["hints"][0]
-    stage, reason = _past_the_gatekeeper(leader, cured)
+    hint = story["hints"][-1]
+    stage, reason = _past_the_gatekeeper(leader, cured, gates)
     if hint["state"] not in ("confirmed", "duplicate") or leader["state"] != "confirmed":
         stage, reason = "dismissed", str(leader["reason"] or hint["reason"] or leader["state"])
     return Fate(name, str(hint["recipe"]), stage, reason)
 
 
-def _past_the_gatekeeper(leader: Mapping[str, Any], cured: bool) -> tuple[str, str]:
+def _past_the_gatekeeper(leader: Mapping[str, Any], cured: bool, gates: Mapping[str, str | None]) -> tuple[str, str]:
     if cured:
         return "cured", ""
     handoff = leader["handoffs"][-1] if leader["handoffs"] else {}
@@ -46,8 +49,9 @@ def _past_the_gatekeeper(leader: Mapping[str, Any], cured: bool) -> tuple[str, s
     if pull["state"] == "merged":
         return "merged, not cured", "its plan is not what the hint promised"
     if pull["state"] == "draft":
-        return "gate", str(pull.get("gate") or "no verdict")
-    return "not merged", f"{pull['state']}: {pull.get('closed_reason') or ''}".strip(": ")[:120]
+        return "gate", str(gates.get(pull["id"]) or "no verdict")
+    code = str(pull.get("closed_reason") or "").partition(":")[0]  # what follows may name a cue, which is a word of a ticket
+    return "not merged", f"{pull['state']}: {code}".strip(": ")[:120]
 
 
 def by_recipe(fates: Sequence[Fate]) -> list[tuple[str, list[int]]]:

@@ -76,6 +76,8 @@ class _Around:
     accepted: list[Neighbour]
     precedents: list[Precedent]
     open_hints: list[tuple[str, Hint]]
+    held_out: frozenset[str]
+    """those of the open hints whose cases are held out: lint may name them as twins, a critic never sees them"""
     originals: dict[str, dict[str, Any]]
     """the case, like rejections and the nearest controls as received, for replay only"""
 
@@ -110,7 +112,10 @@ def _around(session: Session, row: cases.CaseRow, controls: int) -> _Around:
         if one.case_id != row.id
     ]
     inputs = originals.bodies(session, [row.id, *(one.case_id for one in (*accepted[:controls], *rejected[:COMPANIONS]))])
-    return _Around(rejected, accepted, known, [(hint.id, hint.hint) for hint in hints.in_play(session, row.target, IN_PLAY)], inputs)
+    open_hints = hints.in_play(session, row.target, IN_PLAY)
+    sealed = cases.held_out(session, {hint.case_id for hint in open_hints})
+    held_out = frozenset(hint.id for hint in open_hints if hint.case_id in sealed)
+    return _Around(rejected, accepted, known, [(hint.id, hint.hint) for hint in open_hints], held_out, inputs)
 
 
 def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around, trials: Trials | None) -> _Answer:
@@ -123,7 +128,7 @@ def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around
         precedents=around.precedents,
         rejected=around.rejected,
         accepted=around.accepted,
-        open_hints=[hint for _, hint in around.open_hints],
+        open_hints=[hint for name, hint in around.open_hints if name not in around.held_out],
     )
     reply: Drafted | Abstained
     if _leaf_is_gone(brief):
@@ -152,24 +157,26 @@ def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, catalogue: 
         groups[0] += [*adopted(brief, catalogue, ADOPTED), *reply.candidates]
     kept: list[Hint] = []
     weak: list[Proof] = []
-    tried = 0
+    tried = broke = 0
     for group in filter(None, groups):
         if catalogue.recipe(group[0].hint.recipe).agent != "codemod":
             kept.append(group[0].hint)
             continue
         seen = prove(trials, target, around.lab(brief), group)
-        tried += seen.tried
+        tried, broke = tried + seen.tried, broke + seen.broke
         kept += [proof.hint for proof in seen.proofs[:1] if proof.score >= ENOUGH]
         weak += [proof for proof in seen.proofs if proof.score < ENOUGH]
     if kept:
         return Drafted(hints=kept, notes=[f"{tried} candidates tried"], cost=reply.cost)
     if not (offered or tried) or (isinstance(reply, Abstained) and reply.outcome is not Outcome.unclear_ask_back):
         return reply
-    return Abstained(outcome=Outcome.unclear_ask_back, reason=_why_none(weak, tried), cost=reply.cost)
+    return Abstained(outcome=Outcome.unclear_ask_back, reason=_why_none(weak, tried, broke), cost=reply.cost)
 
 
-def _why_none(weak: list[Proof], tried: int) -> str:
+def _why_none(weak: list[Proof], tried: int, broke: int) -> str:
     """What the tries have shown, for whoever looks at the abstention."""
+    if broke:
+        return f"evals_lost: {broke} of {tried} tries would do, and cost the step's own evals a row"
     harmful = sum(bool(proof.hint.changes_controls) for proof in weak)
     if harmful and harmful == len(weak):
         return f"controls_changed: {harmful} of {tried} tries would change the case and accepted ones with it"

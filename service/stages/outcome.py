@@ -79,6 +79,9 @@ def _back(db: Database, pull_id: str, why: str) -> None:
         pull = _get(session, pull_id)
         if pull.state is PullState.landing:
             history.move(session, pull, PullState.ready, by="landing", why=why, closed_reason=why)
+            last = pulls.last_merged(session, pull.target)
+            if last is not None and not pulls.any_landing(session, pull.target):  # the burst is over; who landed before us left the look at all to us
+                history.enqueue(session, "learn", last, f"after-{pull.id}-{history.moves_of(session, 'pulls', pull.id)}")
 
 
 def settle(db: Database, ports: Ports, pull_id: str) -> bool:

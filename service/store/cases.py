@@ -1,6 +1,6 @@
 """Cases as every room but intake sees them: redacted, with where their draft stands."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +8,7 @@ from sqlalchemy import Index, UniqueConstraint, bindparam, or_, text, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from rubric.schema import Case, Verdict
+from rubric.splits import Side
 from service.db import Json, add_rows, alone, words
 from service.lifecycle import DraftState
 
@@ -94,6 +95,11 @@ def add_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
 
 def get(session: Session, case_id: str) -> CaseRow | None:
     return session.get(CaseRow, case_id)
+
+
+def held_out(session: Session, case_ids: Collection[str]) -> set[str]:
+    """Those of some cases that are on the held-out side."""
+    return set(session.exec(select(CaseRow.id).where(col(CaseRow.id).in_(list(case_ids)), CaseRow.side == Side.held_out)))
 
 
 def newest(session: Session, case_id: str) -> CaseRow | None:

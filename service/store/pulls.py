@@ -53,6 +53,12 @@ def any_landing(session: Session, target: str) -> bool:
     return session.exec(query).first() is not None
 
 
+def last_merged(session: Session, target: str) -> str | None:
+    """The id of the pull of a target that was merged last."""
+    query = select(Pull.id).where(Pull.target == target, Pull.state == PullState.merged).order_by(col(Pull.merged_at).desc()).limit(1)
+    return session.exec(query).first()
+
+
 def page(session: Session, state: str, after: tuple[datetime, str] | None, limit: int) -> list[Pull]:
     """Newest first, from just behind a row (opened_at, id)."""
     query = select(Pull)

@@ -17,7 +17,11 @@ def leader(**more: Any) -> dict[str, Any]:
 
 
 def pull(state: str, **more: Any) -> list[dict[str, Any]]:
-    return [{"state": "closed", "closed_reason": "an older one"}, {"state": state, **more}]
+    return [{"id": "p0", "state": "closed", "closed_reason": "an older one"}, {"id": "p1", "state": state, **more}]
+
+
+GATES = {"p0": "pass", "p1": "fail", "p2": None}
+"""pull → verdict of its gate, as the list of pulls says"""
 
 
 def hinted(state: str, reason: str | None = None) -> list[dict[str, Any]]:
@@ -40,9 +44,9 @@ ENDS: dict[str, tuple[dict[str, Any], dict[str, Any] | None, tuple[str, str]]] =
         ("handoff", "gave_up: was_differs"),
     ),
     "nothing was built": ({}, leader(handoffs=[]), ("handoff", "none")),
-    "the gate said no": ({}, leader(pulls=pull("draft", gate="fail")), ("gate", "fail")),
-    "the gate said nothing": ({}, leader(pulls=pull("draft", gate=None)), ("gate", "no verdict")),
-    "closed": ({}, leader(pulls=pull("closed", closed_reason="base moved")), ("not merged", "closed: base moved")),
+    "the gate said no": ({}, leader(pulls=pull("draft")), ("gate", "fail")),
+    "the gate said nothing": ({}, leader(pulls=pull("draft", id="p2")), ("gate", "no verdict")),
+    "closed": ({}, leader(pulls=pull("closed", closed_reason="path_missing: config/x, cues > a word of a ticket")), ("not merged", "closed: path_missing")),
     "ready": ({}, leader(pulls=pull("ready")), ("not merged", "ready")),
     "merged": ({}, leader(pulls=pull("merged")), ("merged, not cured", "its plan is not what the hint promised")),
 }  # fmt: skip
@@ -52,14 +56,14 @@ ENDS: dict[str, tuple[dict[str, Any], dict[str, Any] | None, tuple[str, str]]] =
 def test_each_end_has_its_stage_and_reason(name: str) -> None:
     told, leading, (stage, reason) = ENDS[name]
     recipe = "adjust_fetch_weight" if leading else NO_RECIPE
-    assert fate_of(story(**told), leading, cured=False) == Fate("t-1", recipe, stage, reason)
+    assert fate_of(story(**told), leading, False, GATES) == Fate("t-1", recipe, stage, reason)
     assert stage in STAGES
 
 
 def test_cured_counts_for_a_duplicate_too_and_not_for_what_was_dismissed() -> None:
-    assert fate_of(story(hints=hinted("duplicate")), leader(pulls=pull("merged")), cured=True) == Fate("t-1", "adjust_fetch_weight", "cured", "")
-    assert fate_of(story(), leader(pulls=pull("draft")), cured=True).stage == "cured"  # another's change did it
-    assert fate_of(story(hints=hinted("dismissed")), leader(state="dismissed"), cured=True).stage == "dismissed"
+    assert fate_of(story(hints=hinted("duplicate")), leader(pulls=pull("merged")), True, GATES) == Fate("t-1", "adjust_fetch_weight", "cured", "")
+    assert fate_of(story(), leader(pulls=pull("draft")), True, GATES).stage == "cured"  # another's change did it
+    assert fate_of(story(hints=hinted("dismissed")), leader(state="dismissed"), True, GATES).stage == "dismissed"
 
 
 FATES = [Fate("1", "a", "cured", ""), Fate("2", "b", "gate", "fail"), Fate("3", "b", "gate", "fail"), Fate("4", "b", "handoff", "x | y\nz")]

@@ -238,3 +238,25 @@ def test_a_replay_that_goes_wrong_ends_in_a_named_state_and_costs_no_case(how: s
     world.with_ports(hosts=well.hosts, evals=well.evals)
     critic.draft_again(world.db, case_id, by="gwen")
     assert end(world.runs(), case_id)[0] == "drafted"
+
+
+def test_hints_of_held_out_cases_are_no_precedents_either(world: World) -> None:
+    """Lint may name them as twins; a critic that drafts from what is in play must not see them."""
+    briefs: list[Brief] = []
+
+    def drafts(brief: Brief) -> Drafted:
+        briefs.append(brief)
+        return Drafted(hints=[weight_hint(brief)])
+
+    world.with_ports(critic=ScriptedCritic(drafts))
+    held = None
+    for number in range(60):
+        held = world.rejects("email postcode", "wrong person", name=f"n{number}")
+        world.runs()
+        if world.case(held).side == "held_out":
+            break
+    assert held is not None and world.case(held).side == "held_out"
+    world.rejects("email postcode", "wrong person", name="other")
+    world.runs()
+    seen = {hint.cure_case for hint in briefs[-1].open_hints}
+    assert seen and held not in seen

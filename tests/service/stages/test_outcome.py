@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from connectors.ports import PortError
-from connectors.scripted import ScriptedEvals
+from connectors.scripted import ScriptedCritic, ScriptedEvals
+from rubric.drafting import Drafted
 from service.errors import IllegalMove, NotFound, Unprocessable
 from service.lifecycle import OutcomeState, PullState
 from service.stages import handoff, outcome
-from service.store import examples, gate_runs, outcomes, pulls
-from tests.samples.small import plan_of, small_evals
+from service.store import examples, gate_runs, history, outcomes, pulls
+from tests.samples.small import plan_of, small_evals, weight_hint
 from tests.samples.world import World
 
 
@@ -292,3 +293,30 @@ def test_a_pull_that_another_one_made_needless_is_settled(world: World, pull: pu
     assert world.pull(pull.id).state is PullState.closed and "already_fixed" in (world.pull(pull.id).closed_reason or "")
     assert fates(world, pull.id) == [OutcomeState.cured]
     assert weights(world) == {"email": 9, "postcode": 5}
+
+
+def test_the_last_of_a_burst_that_does_not_land_leaves_the_look_at_all_to_who_landed(world: World) -> None:
+    """A merge looks at its own tickets only while others are landing; one of those goes back, and somebody has to look at the rest."""
+    fields = iter([{}, {"to": 2}, {"to": 0}])
+    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, **next(fields))])))
+    made = []
+    for number in range(3):
+        case_id = world.rejects("email postcode", f"wrong {number}", name=f"x{number}")
+        world.runs()
+        hint = world.hint_of(case_id)
+        world.confirms(hint.id)
+        world.runs()
+        made.append(world.pull_of(hint.id).id)
+    world.merges(made[0])
+    world.runs()
+    with world.db.begin() as session:
+        for pull_id in made[1:]:
+            row = pulls.get(session, pull_id)
+            assert row is not None
+            history.move(session, row, PullState.landing, by="gwen")
+        one = pulls.get(session, made[1])
+        assert one is not None
+        history.move(session, one, PullState.merged, by="gwen", merged_at=world.time)
+    before = len(world.asked.flows(world.db))
+    outcome.give_up_landing(world.db, made[2], "the host is away")
+    assert [(flow, thing in made[:2]) for flow, thing in world.asked.flows(world.db)[before:]] == [("learn", True)]
