@@ -7,7 +7,7 @@ import pytest
 
 from connectors.ports import PortError
 from connectors.scripted import ScriptedHost
-from service.targets import SPOKEN_CAP, host_of, look
+from service.targets import SPOKEN_CAP, host_of, look_around
 from tests.samples.small import FILES, MANIFEST
 
 EXTRACTION = """  extraction:
@@ -26,7 +26,7 @@ READS = {
 def spoken_of(**files: Any) -> frozenset[str]:
     given = {name: content if isinstance(content, bytes) else json.dumps(content).encode() for name, content in files.items()}
     host = ScriptedHost("bank", {**READS, **given})
-    return look(host, host.head()).inventory.spoken_of
+    return look_around(host, host.head()).inventory.spoken_of
 
 
 def test_names_in_data_files_count_whose_group_the_config_has() -> None:
@@ -63,7 +63,7 @@ def test_a_target_that_is_not_configured_is_named() -> None:
 
 def test_a_commit_is_read_once() -> None:
     host = ScriptedHost("bank", READS)
-    first = look(host, host.head())
-    assert look(host, host.head()) is first
+    first = look_around(host, host.head())
+    assert look_around(host, host.head()) is first
     host.pushes({"evals/b.json": b'"account.new"'})
-    assert look(host, host.head()).inventory.spoken_of == {"account.new"} != first.inventory.spoken_of
+    assert look_around(host, host.head()).inventory.spoken_of == {"account.new"} != first.inventory.spoken_of
