@@ -29,7 +29,7 @@ from rubric.recipes import (
     edit_of,
 )
 from rubric.schema import Confidence, Hint, Outcome, Risk, Span, Step, WorkedExample, text_of
-from rubric.symptoms import tells
+from rubric.symptoms import asks_for_nothing
 
 SURE = 0.7
 """score from which a candidate is offered to a person"""
@@ -51,7 +51,7 @@ _SLUG = re.compile(r"[a-z][a-z0-9_]{0,59}")
 def answer(brief: Brief, catalogue: Catalogue) -> Drafted | Abstained:
     """A hint per rule that the comment holds, or the reason why there is none. The same brief gives the same answer."""
     near = nearest(brief.case.comment, brief.precedents)
-    if tells(brief.case.comment, "nothing"):  # the reviewer says that no rule is asked for
+    if asks_for_nothing(brief.case.comment):
         return Abstained(outcome=Outcome.one_off, reason=catalogue.outcome(Outcome.one_off).title)
     outcome = _outcome(brief.case.comment, catalogue, near)
     ranked = rank(brief, catalogue, near)

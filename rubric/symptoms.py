@@ -19,6 +19,12 @@ def complaints(comment: str) -> Mapping[Symptom, float]:
     return {symptom: CLEAR[min(times, len(CLEAR) - 1)] for symptom, times in counted.items() if times}  # type: ignore[misc]
 
 
+def asks_for_nothing(comment: str) -> bool:
+    """Whether a comment says that no rule is due, and says so more clearly than it finds fault with anything ("answer ok, but the last line …")."""
+    found = complaints(comment)
+    return found.get("nothing", 0.0) > max((clear for symptom, clear in found.items() if symptom != "nothing"), default=0.0)
+
+
 def tells(comment: str, *symptoms: Symptom) -> float:
     """How clearly a comment tells of any of some symptoms: the clearest counts."""
     found = complaints(comment)

@@ -26,7 +26,7 @@ ENOUGH = 0.6
 GOOD, LIKELY = 1.25, 0.65
 """from here no further candidate is tried; and how much a try usually adds to a candidate's own score at the most"""
 HARM, UNSEEN = 0.6, 0.3
-"""taken off for accepted cases that change or eval rows that are lost, and for an effect that nobody outside the pipeline would notice"""
+"""taken off for accepted cases that change, and for an effect that nobody outside the pipeline would notice"""
 EVERYWHERE = (Step.preprocess, Step.extraction, Step.fetch)
 """steps whose changes may reach the cases of any leaf"""
 SUPPORT, SUPPORTERS = 0.07, 4.0

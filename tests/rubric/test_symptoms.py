@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rubric.reading import phrases
-from rubric.symptoms import CLEAR, Symptom, complaints, tells
+from rubric.symptoms import CLEAR, Symptom, asks_for_nothing, complaints, tells
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,10 @@ def test_any_text_can_be_read(comment: str) -> None:
     found = complaints(comment)
     assert all(value in CLEAR[1:] for value in found.values())
     assert tells(comment) == 0.0
+
+
+def test_a_comment_that_finds_fault_as_clearly_asks_for_something() -> None:
+    assert asks_for_nothing("Please ignore this one, it was my own test.")
+    assert not asks_for_nothing("Answer ok, but the last sentence has to go.")
+    assert not asks_for_nothing("Did it by hand, the refund was never started: nothing happened.")
+    assert not asks_for_nothing("")
