@@ -439,9 +439,14 @@ def _close(figures: Figures, endings: list[fates.Fate], as_json: bool) -> None:
     for name, text in LABELS.items():
         table.add_row(text, str(getattr(figures, name)))
     Console().print(table)
-    ends = Table("rejections ended", *fates.STAGES, title="By the recipe of their hint")
-    for recipe, numbers in fates.by_recipe(endings):
-        ends.add_row(recipe, *(str(number or "") for number in numbers))
+    rows = fates.by_recipe(endings)
+    used = [place for place in range(len(fates.STAGES)) if any(numbers[place] for _, numbers in rows)]  # all would not fit a terminal
+    ends = Table(title="By the recipe of their hint")
+    ends.add_column("rejections ended", no_wrap=True)
+    for place in used:
+        ends.add_column(fates.STAGES[place], justify="right")
+    for recipe, numbers in rows:
+        ends.add_row(recipe, *(str(numbers[place] or "") for place in used))
     Console().print(ends)
 
 
