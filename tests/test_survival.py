@@ -13,6 +13,7 @@ import pytest
 
 from connectors.localgit import LocalGit
 from rubric.recipes import edit_of
+from service.commands.demo import ruling
 from service.engine import Engine
 from service.lifecycle import FOLLOWS
 from service.wiring import utc_now
@@ -99,19 +100,15 @@ def send(run: Run) -> None:
 
 
 def decide(run: Run) -> None:
-    """As the demo does: what no finding blocks is confirmed, an equal change is a duplicate, the rest is dismissed."""
+    """By the demo's own rule."""
     seen: dict[str, str] = {}
     for line in run.server.gets("/v1/hints", state="awaiting", limit=200)["rows"]:
         hint = run.server.gets(f"/v1/hints/{line['id']}")
         change = json.dumps(edit_of(hint["current"]["change"]), sort_keys=True)
-        blocked = hint["current"]["changes_controls"] or [one for one in hint["findings"] if one["blocks"] and one["code"] != "twin"]
-        dismissal = {"verdict": "dismiss", "version": hint["version"], "reason": "wrong_hint"}
-        decision = {"verdict": "confirm", "version": hint["version"]}
-        if change in seen:
-            decision = {"verdict": "duplicate", "version": hint["version"], "of": seen[change]}
-        answer = run.server.posts(f"/v1/hints/{hint['id']}/decision", dismissal if blocked else decision)
+        decision = {"version": hint["version"], **ruling(hint, seen.get(change))}
+        answer = run.server.posts(f"/v1/hints/{hint['id']}/decision", decision)
         if answer.status_code >= 400:
-            answer = run.server.posts(f"/v1/hints/{hint['id']}/decision", dismissal)
+            answer = run.server.posts(f"/v1/hints/{hint['id']}/decision", {"verdict": "dismiss", "version": hint["version"], "reason": "wrong_hint"})
         assert answer.status_code == 200, answer.text
         run.decisions[hint["id"]] = answer.json()["state"]
         if answer.json()["state"] == "confirmed":
