@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, run
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
 
 from connectors.ports import PortError, ReplayAnswer, Row, SuiteRun
+from rubric.endings import AS_REPLAY, failure_of
 from rubric.gating import broken_rule, escaped, read_plans, read_rows
 from rubric.manifest import Replay, Suite
 from rubric.schema import Plan
@@ -35,8 +36,7 @@ TAIL = 2000
 RESULT_BYTES = 20 * 1000 * 1000
 NOT_STARTED = ("command_missing", "cannot_start", "no_rows_path", "stopped")
 """Failures that a second try would only repeat."""
-AS_REPLAY = {"exit_code": "replay_exit", "killed": "replay_exit", "no_rows_file": "replay_missing", "bad_rows": "replay_garbage"}
-
+T = TypeVar("T")
 Enclose = Callable[[Sequence[str], Path, Path], Sequence[str]]
 """(argv, tree, private folder) → the argv that runs it in a box."""
 
@@ -100,30 +100,28 @@ class SubprocessEvals:
     def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None) -> SuiteRun:
         """Run one suite. Raises `PortError` only if its private folder cannot be made or removed."""
         start = time.monotonic()
-        rows: tuple[Row, ...] = ()
-        failure, detail = None, ""
-        with self._folder() as folder:
-            try:
-                rows = self._rows(suite, tree, rows_file, folder)
-                if len(rows) < suite.min_rows:
-                    failure, detail = ("too_few_rows" if rows else "no_rows"), f"{len(rows)} rows, at least {suite.min_rows} are needed"
-            except (_Failed, Unreadable) as failed:
-                tail = getattr(failed, "tail", "")
-                failure, detail = failed.code, f"{failed}: {tail}" if tail else str(failed)
+        rows, failure, detail = tuple[Row, ...](), None, ""
+        try:
+            rows = _once_more(lambda: self._rows(suite, tree, rows_file))
+            if len(rows) < suite.min_rows:
+                failure, detail = ("too_few_rows" if rows else "no_rows"), f"{len(rows)} rows, at least {suite.min_rows} are needed"
+        except (_Failed, Unreadable) as failed:
+            failure, detail = failed.code, ": ".join(filter(None, (str(failed), getattr(failed, "tail", ""))))
         return SuiteRun(suite.id, rows, failure, detail, round(time.monotonic() - start, 3))
 
-    def _rows(self, suite: Suite, tree: Path, rows_file: Path | None, folder: Path) -> tuple[Row, ...]:
-        given = folder / "in" / (rows_file.name if rows_file else "none")
-        if rows_file is not None:
-            try:
-                shutil.copyfile(rows_file, given)
-            except OSError as error:
-                raise _Failed("no_rows_path", f"the rows file cannot be read ({error.strerror})") from None
-        elif any("{in}" in word for word in suite.argv):
-            raise _Failed("no_rows_path", 'argv says "{in}", and no rows file is known; name it in rows.path of the suite')
-        results = _results_path(suite.results.path, folder / "out")
-        tail = self._run(suite.argv, {"in": given, "out": folder / "out"}, tree, folder, suite.timeout_s, (0, 1))
-        lines = read_rows(_contents(results, folder / "out", tail))
+    def _rows(self, suite: Suite, tree: Path, rows_file: Path | None) -> tuple[Row, ...]:
+        with self._folder() as folder:
+            given = folder / "in" / (rows_file.name if rows_file else "none")
+            if rows_file is not None:
+                try:
+                    shutil.copyfile(rows_file, given)
+                except OSError as error:
+                    raise _Failed("no_rows_path", f"the rows file cannot be read ({error.strerror})") from None
+            elif any("{in}" in word for word in suite.argv):
+                raise _Failed("no_rows_path", 'argv says "{in}", and no rows file is known; name it in rows.path of the suite')
+            results = _results_path(suite.results.path, folder / "out")
+            tail = self._run(suite.argv, {"in": given, "out": folder / "out"}, tree, folder, suite.timeout_s, (0, 1))
+            lines = read_rows(_contents(results, folder / "out", tail))
         return tuple(Row(line.row, line.passed, line.score, escaped(line.error)[:TAIL] if line.error else None) for line in lines)
 
     def replay(self, replay: Replay, tree: Path, cases: Mapping[str, dict[str, Any]]) -> list[ReplayAnswer]:
@@ -151,15 +149,18 @@ class SubprocessEvals:
             return ReplayAnswer(case_id, failure=failed.code, detail=str(failed))
 
     def _answers(self, replay: Replay, tree: Path, cases: Mapping[str, dict[str, Any]], timeout_s: float) -> list[ReplayAnswer]:
+        try:
+            plans = _once_more(lambda: self._plans(replay, tree, cases, timeout_s))
+        except (_Failed, Unreadable) as failed:
+            raise _Failed(AS_REPLAY.get(failed.code, failed.code), str(failed)) from None
+        return [_checked_plan(case_id, plans[case_id]) for case_id in cases]
+
+    def _plans(self, replay: Replay, tree: Path, cases: Mapping[str, dict[str, Any]], timeout_s: float) -> dict[str, Any]:
         with self._folder() as folder:
             given, out = folder / "in" / "cases.jsonl", folder / "out" / "plans.jsonl"
             given.write_text("".join(dumps({**case, "external_id": case_id}) + "\n" for case_id, case in cases.items()), encoding="utf-8")
-            try:
-                self._run(replay.argv, {"in": given, "out": out}, tree, folder, timeout_s, (0,))
-                plans = read_plans(_contents(out, folder / "out", ""), set(cases))
-            except (_Failed, Unreadable) as failed:
-                raise _Failed(AS_REPLAY.get(failed.code, failed.code), str(failed)) from None
-        return [_checked_plan(case_id, plans[case_id]) for case_id in cases]
+            self._run(replay.argv, {"in": given, "out": out}, tree, folder, timeout_s, (0,))
+            return read_plans(_contents(out, folder / "out", ""), set(cases))
 
     def _run(self, argv: list[str], places: Mapping[str, Path], tree: Path, folder: Path, timeout_s: float, fine: tuple[int, ...]) -> str:
         """Run to the end in time; the end of what it printed. Raises `_Failed` for any exit status but the `fine` ones."""
@@ -179,10 +180,8 @@ class SubprocessEvals:
             raise _Failed("timeout", f"did not end within {timeout_s:g} s", tail)
         if early:
             raise _Failed(early, "the runner is shutting down")
-        if process.returncode < 0:
-            raise _Failed("killed", _signal_words(-process.returncode), tail)
-        if process.returncode not in fine:
-            raise _Failed("exit_code", f"ended with exit status {process.returncode}, not {' or '.join(map(str, fine))}", tail)
+        if failure := failure_of(process.returncode, fine):
+            raise _Failed(*failure, tail)
         return tail
 
     def _command(self, argv: list[str], tree: Path) -> list[str]:
@@ -244,10 +243,14 @@ def _drain(selector: selectors.BaseSelector, tails: dict[IO[bytes], bytearray], 
     return bool(events)
 
 
-def _signal_words(number: int) -> str:
-    if number == signal.SIGXCPU:
-        return "used up its processor time"
-    return f"was killed by signal {number} ({signal.Signals(number).name if number in set(signal.Signals) else 'unnamed'})"
+def _once_more(run: Callable[[], T]) -> T:
+    """What was killed from outside is run a second time, in a new folder: one `kill -9` says nothing of a tree. Who dies again has its failure."""
+    try:
+        return run()
+    except _Failed as failed:
+        if failed.code != "killed":
+            raise
+    return run()
 
 
 def _filled(word: str, places: Mapping[str, Path]) -> str:

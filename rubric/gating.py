@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
 
+from rubric.endings import FROM_OUTSIDE
 from rubric.manifest import Manifest, Suite, matches
 from rubric.schema import Step, Value
 from rubric.strict import Unreadable, load_json
@@ -88,7 +89,8 @@ class GateVerdict(Value):
 def judge_suite(step: Step, suite: Suite, base: OneSide, head: OneSide) -> SuiteVerdict:
     """Compare two runs of one suite row by row; the totals decide nothing.
 
-    Head alone failing to run is head's fault (fail); base failing leaves nothing to compare with (error).
+    Head alone failing to run is head's fault (fail), unless it was ended from outside (error: it can be tried again); base failing
+    leaves nothing to compare with (error).
     """
     if suite.kind == "sampled":
         reason = "sampled suites are not judged yet: one run of each side says nothing about rows that vary"
@@ -97,10 +99,10 @@ def judge_suite(step: Step, suite: Suite, base: OneSide, head: OneSide) -> Suite
     broken_base, broken_head = _broken(suite, base, before), _broken(suite, head, after)
     seen = SuiteVerdict(suite=suite.id, step=step, state="pass", rows_base=len(before), rows_head=len(after))
     ran_short = head.failure is None or head.failure in SHORT
-    if broken_head and (not broken_base or ran_short):
+    if broken_head and head.failure not in FROM_OUTSIDE and (not broken_base or ran_short):
         return seen.model_copy(update={"state": "fail", "reason": f"on head: {broken_head}"})
-    if broken_base:
-        reason = f"on base: {broken_base}" + (f"; on head: {broken_head}" if broken_head else "")
+    if broken_base or broken_head:
+        reason = "; ".join(f"on {name}: {why}" for name, why in (("base", broken_base), ("head", broken_head)) if why)
         return seen.model_copy(update={"state": "error", "reason": reason})
     return _compared(seen, before, after)
 

@@ -48,13 +48,15 @@ def bodies(db: Database, ports: Ports, catalogue: Catalogue) -> Mapping[str, Cal
     def land(pull_id: str) -> None:
         for turn in range(outcome.ROUNDS):
             answer = step(f"land-{turn}", lambda: outcome.land(db, ports, pull_id))
-            if answer != "behind" or step(f"settle-{turn}", lambda: outcome.settle(db, ports, pull_id)):
+            if answer in ("landed", "stopped") or step(f"settle-{turn}", lambda: outcome.settle(db, ports, pull_id)):
                 return
-            if not step(f"rebuild-{turn}", lambda: handoff.rebuild(db, ports, pull_id)):
+            if why := step(f"rebuild-{turn}", lambda: handoff.rebuild(db, ports, pull_id)):
+                step("give-up", lambda: outcome.give_up_landing(db, pull_id, why))
                 return
             step(f"gate-{turn}", lambda: evals.run(db, ports, pull_id))
-        if step("land-last", lambda: outcome.land(db, ports, pull_id)) == "behind":
-            step("give-up", lambda: outcome.give_up_landing(db, pull_id, "the base branch kept moving; ask again"))
+        answer = step("land-last", lambda: outcome.land(db, ports, pull_id))
+        if answer in outcome.UNDECIDED:
+            step("give-up", lambda: outcome.give_up_landing(db, pull_id, outcome.UNDECIDED[answer]))
 
     def learn(pull_id: str) -> None:
         step("absorb", lambda: learning.absorb(db, pull_id))

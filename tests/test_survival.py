@@ -1,4 +1,4 @@
-"""The server is killed at seeded points of the whole loop and started again: nothing that was acknowledged is lost, nothing is done twice."""
+"""The server, or one of its programs, is killed at seeded points of the whole loop: nothing that was acknowledged is lost, nothing is done twice."""
 
 import json
 import subprocess
@@ -13,6 +13,7 @@ import pytest
 
 from connectors.localgit import LocalGit
 from rubric.recipes import edit_of
+from service.commands.demo import ruling
 from service.engine import Engine
 from service.lifecycle import FOLLOWS
 from service.wiring import utc_now
@@ -21,8 +22,8 @@ from tests.samples.survivor import REBUILT, ROOT, Survivor, points
 CASES = [json.loads(line) for line in (ROOT / "examples/cases.jsonl").read_text(encoding="utf-8").splitlines()]
 REJECTED = sum(case["verdict"] == "rejected" for case in CASES)
 POINTS, STRETCH = 11, 19
-"""points of a run; cases and moves between two of them"""
-ENOUGH = 10
+"""deaths of the server in a run; cases and moves between two of them"""
+ENOUGH, ENOUGH_PROGRAMS = 10, 3
 MERGED = 7
 """pulls that are asked for; each costs a rebuild and another gate"""
 SEEDS = {"sqlite": 20, "postgres": 21}
@@ -79,13 +80,15 @@ def test_nothing_is_lost_and_nothing_is_done_twice(survivor: Survivor, request: 
     figures = {
         "points": len(survivor.hit), "acknowledged": len(run.receipts), "lost": len(run.lost), "doubled": len(run.doubled),
         "repeated": survivor.repeated, "refused": survivor.refused, "pulls": len(pulls(survivor)), "verdicts": len(survivor.seen),
-        "merged": counted(survivor, "pulls", "merged"), "seconds": round(time.monotonic() - start), "signs": dict(Counter(point.sign for point, _ in survivor.hit)),
+        "merged": counted(survivor, "pulls", "merged"), "programs": sum(point.victim == "program" for point, _ in survivor.hit), "seconds": round(time.monotonic() - start), "signs": dict(Counter(point.sign for point, _ in survivor.hit)),
     }  # fmt: skip
     told = ", ".join(f"{name} {value}" for name, value in figures.items())
     record_property("told", f"survival on {request.node.callspec.params['survivor']}: {told}")
     assert (run.lost, run.doubled) == ([], [])
     assert len(run.receipts) == len(CASES)
-    assert len(survivor.hit) >= ENOUGH
+    victims = Counter(point.victim for point, _ in survivor.hit)
+    assert victims["all"] + victims["server"] >= ENOUGH
+    assert victims["program"] >= ENOUGH_PROGRAMS
 
 
 # ---- the people
@@ -99,19 +102,15 @@ def send(run: Run) -> None:
 
 
 def decide(run: Run) -> None:
-    """As the demo does: what no finding blocks is confirmed, an equal change is a duplicate, the rest is dismissed."""
+    """By the demo's own rule."""
     seen: dict[str, str] = {}
     for line in run.server.gets("/v1/hints", state="awaiting", limit=200)["rows"]:
         hint = run.server.gets(f"/v1/hints/{line['id']}")
         change = json.dumps(edit_of(hint["current"]["change"]), sort_keys=True)
-        blocked = hint["current"]["changes_controls"] or [one for one in hint["findings"] if one["blocks"] and one["code"] != "twin"]
-        dismissal = {"verdict": "dismiss", "version": hint["version"], "reason": "wrong_hint"}
-        decision = {"verdict": "confirm", "version": hint["version"]}
-        if change in seen:
-            decision = {"verdict": "duplicate", "version": hint["version"], "of": seen[change]}
-        answer = run.server.posts(f"/v1/hints/{hint['id']}/decision", dismissal if blocked else decision)
+        decision = {"version": hint["version"], **ruling(hint, seen.get(change))}
+        answer = run.server.posts(f"/v1/hints/{hint['id']}/decision", decision)
         if answer.status_code >= 400:
-            answer = run.server.posts(f"/v1/hints/{hint['id']}/decision", dismissal)
+            answer = run.server.posts(f"/v1/hints/{hint['id']}/decision", {"verdict": "dismiss", "version": hint["version"], "reason": "wrong_hint"})
         assert answer.status_code == 200, answer.text
         run.decisions[hint["id"]] = answer.json()["state"]
         if answer.json()["state"] == "confirmed":
@@ -201,7 +200,8 @@ def pulls_are_single(run: Run) -> None:
 
 
 def verdicts_stand(run: Run) -> None:
-    """A verdict is final, and the pull went where it says."""
+    """A verdict is final, the pull went where it says, and none is the work of the killer: all pulls of the example pass when nobody dies."""
+    run.lost += [f"gate run {name} failed: {report}" for name, report in run.server.rows("SELECT id, report FROM gate_runs WHERE state <> 'pass'")]
     runs = {row[0]: row[1:] for row in run.server.rows("SELECT id, state, pull_id, base_sha, head_sha FROM gate_runs")}
     run.lost += [f"gate run {name}: was {said}, now {runs.get(name)}" for name, said in run.server.seen.items() if runs.get(name, ("",))[0] != said]
     given = Counter(run.server.rows("SELECT thing_id FROM history WHERE thing = 'gate_runs' AND state_to IN ('pass', 'fail', 'inconclusive')"))

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,10 @@ SETTLE = 3
 """seconds between a case's arrival and its draft; the whole file is sent in less"""
 PATIENCE = 900
 """seconds that one stage may take"""
+REFUSALS = (400, 409, 413, 422)
+"""answers that say that a line is no case, or contradicts one; the others mean that the loop is broken"""
+NAMED = 20
+"""lines that are named on the screen; the others are counted"""
 
 
 class DemoFailed(Exception):
@@ -72,7 +76,7 @@ class Figures:
     controls_changed: int = 0
     seconds: float = 0.0
     cases_per_second: float = 0.0
-    """throughput of the whole run, from the first webhook to the last ticket sent again"""
+    """throughput of the loop, from the first webhook to the last ticket sent again"""
     ended: dict[str, int] = field(default_factory=dict)
     """rejections by where they ended; see `fates.STAGES`"""
 
@@ -119,7 +123,7 @@ def demo(
 ) -> None:
     """Run the whole loop in a private folder: real server, SQLite, git, webhooks over HTTP, evals as processes.
 
-    What is scripted: only the gatekeeper. The stand-in confirms what lint lets through, marks equal changes as duplicates,
+    What is scripted: only the gatekeeper. The stand-in confirms only what lint and replay support, marks equal changes as duplicates,
     dismisses the rest, and merges what the gate passed. It never looks at labels. Nothing leaves this machine.
     """
     screen = Console(stderr=True)
@@ -132,7 +136,6 @@ def demo(
             stage = _prepare(Path(name), paths[1])
             figures = _play(stage, paths[0], paths[2], screen)
             figures.seconds = round(time.monotonic() - start, 1)
-            figures.cases_per_second = round(figures.cases / figures.seconds, 2)
             _write(figures, stage, report, keep, (cases, target, controls))
             _close(figures, stage.endings, as_json)
             if not leave and sys.stdin.isatty() and sys.stdout.isatty():
@@ -249,74 +252,115 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 def _play(stage: Stage, cases: Path, controls: Path | None, screen: Console) -> Figures:
     """The five acts: send, draft, decide, build and gate, merge; then try the tickets again."""
-    documents = [json.loads(line) for path in (cases, controls) if path for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    rejections = [one for one in documents if one.get("verdict", "rejected") == "rejected"]
-    figures = Figures(cases=len(documents), rejections=len(rejections))
+    given = [line for path in (cases, controls) if path for line in _lines(path)]
     before = stage.host.head()
+    start = time.monotonic()
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen) as progress:
-        sent = _send(stage, documents, progress)
-        _draft(stage, len(documents), len(rejections), progress)
+        sent = _send(stage, given, progress)
+        documents = list(sent.values())
+        figures = Figures(cases=len(sent), rejections=sum(one.get("verdict", "rejected") == "rejected" for one in documents))
+        _draft(stage, figures.rejections, progress)
         hints = _decide(stage, progress)
         figures.confirmed = sum(hint["state"] == "confirmed" for hint in hints)
         _build(stage, figures.confirmed, progress)
         _merge(stage, progress)
         tried = _try_again(stage, documents, before, progress)
+    figures.cases_per_second = round(figures.cases / (time.monotonic() - start), 2)
     counts = stage.get("/v1/stations")
     figures.hints, figures.abstained = sum(counts["hints"].values()), counts["cases"].get("abstained", 0)
     pulls = _all(stage, "/v1/pulls")
     figures.pulls, figures.merged = len(pulls), sum(pull["state"] == "merged" for pull in pulls)
     figures.gate_pass = sum(pull["gate"] == "pass" for pull in pulls)
     figures.gate_fail = figures.pulls - figures.gate_pass
-    _judge(stage, figures, documents, sent, tried, {hint["case_id"]: hint for hint in hints})
+    _judge(stage, figures, documents, list(sent), tried, {hint["case_id"]: hint for hint in hints})
     return figures
 
 
-def _send(stage: Stage, documents: list[dict[str, Any]], progress: Progress) -> list[str]:
-    """Every case as a signed webhook; returns our ids, in order."""
-    task = progress.add_task("sending signed webhooks", total=len(documents))
-    ids = []
-    for number, document in enumerate(documents, start=1):
-        body = json.dumps(document, ensure_ascii=False).encode()
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(place, line) of a file, without what is empty."""
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if line.strip():
+            yield f"{path.name} line {number}", line.strip()
+
+
+def _send(stage: Stage, given: list[tuple[str, bytes]], progress: Progress) -> dict[str, dict[str, Any]]:
+    """Every line as a signed webhook. Returns our id → case of those that count, in order.
+
+    What does not count is named: a line that is refused, one that was stored before, a revision that another one replaces.
+    """
+    task = progress.add_task("sending signed webhooks", total=len(given))
+    sent: dict[str, dict[str, Any]] = {}
+    places: dict[str, str] = {}
+    newest: dict[str, tuple[int, str]] = {}
+    left: list[str] = []
+    for number, (place, body) in enumerate(given, start=1):
         headers = sign(f"msg_demo_{number}", utc_now(), body, stage.secret)
         answer = stage.client.post(stage.address + "/v1/cases", content=body, headers={**headers, "content-type": "application/json"})
-        if answer.status_code not in (200, 202):
-            raise DemoFailed(f"case {number} was refused with {answer.status_code}: {answer.text[:300]}")
-        ids.append(answer.json()["id"])
         progress.advance(task)
-    return ids
+        if answer.status_code in REFUSALS:
+            left.append(f"{place}: refused with {answer.status_code}, {answer.json().get('detail', '')[:300]}")
+            continue
+        if answer.status_code not in (200, 202):
+            raise DemoFailed(f"{place} was answered with {answer.status_code}: {answer.text[:300]}")
+        case_id, revision = answer.json()["id"], answer.json()["revision"]
+        if case_id in places:
+            left.append(f"{place}: the same case as {places[case_id]}")
+            continue
+        places[case_id], sent[case_id] = place, json.loads(body)
+        name = str(sent[case_id].get("external_id") or case_id)
+        before = newest.get(name)
+        newest[name] = max((revision, case_id), before) if before else (revision, case_id)
+        if before:
+            old = min((revision, case_id), before)[1]
+            left.append(f"{places[old]}: replaced by revision {newest[name][0]}, {places[newest[name][1]]}")
+            del sent[old]
+    _name(left, progress)
+    return sent
 
 
-def _draft(stage: Stage, cases: int, rejections: int, progress: Progress) -> None:
+def _name(left: list[str], progress: Progress) -> None:
+    for line in left[:NAMED]:
+        progress.console.print(f"not counted: {line}", markup=False, highlight=False)
+    if len(left) > NAMED:
+        progress.console.print(f"not counted: {len(left) - NAMED} more lines")
+
+
+def _draft(stage: Stage, rejections: int, progress: Progress) -> None:
+    """Wait until no case is queued: all that were stored have their draft or their reason then, however many lines said them."""
     task = progress.add_task("masking and drafting hints", total=rejections)
 
     def done() -> bool:
-        states = stage.get("/v1/stations")["cases"]
-        finished = sum(states.get(state, 0) for state in ("drafted", "abstained", "failed", "stale"))
-        progress.update(task, completed=min(finished, rejections))
-        return bool(finished >= rejections)
+        queued = int(stage.get("/v1/stations")["cases"].get("queued", 0))
+        progress.update(task, completed=max(0, rejections - queued))
+        return queued == 0
 
     _until(stage, "every rejection has its draft or its reason", done)
 
 
+def ruling(hint: Mapping[str, Any], leader: str | None) -> dict[str, str]:
+    """The stand-in's rule: it confirms only what lint and replay support, an equal change as a duplicate of `leader`, and dismisses the rest.
+
+    `hint`: GET /v1/hints/{id}. `leader`: the confirmed hint with the very same change. A change that was not tried has no support: it is the
+    replay that says whether the ticket at hand needs it, also where another one's change was equal.
+    """
+    current = hint["current"]
+    blocking = any(finding["blocks"] and finding["code"] != "twin" for finding in hint["findings"])  # a twin is what a duplicate has
+    if blocking or current["changes_controls"] or current["confidence"]["replay"] != "moved":
+        return {"verdict": "dismiss", "reason": "wrong_hint"}
+    return {"verdict": "duplicate", "of": leader} if leader else {"verdict": "confirm"}
+
+
 def _decide(stage: Stage, progress: Progress) -> list[dict[str, Any]]:
-    """The stand-in's rule: confirm what no finding blocks; an equal change is a duplicate; dismiss the rest."""
+    """Each waiting hint by the stand-in's rule."""
     waiting = _all(stage, "/v1/hints", state="awaiting")
     task = progress.add_task(f"{STAND_IN} decides", total=len(waiting))
     seen: dict[str, str] = {}
     for line in waiting:
         hint = stage.get(f"/v1/hints/{line['id']}")
         change = json.dumps(edit_of(hint["current"]["change"]), sort_keys=True)
-        changes = hint["current"]["changes_controls"]
-        blocking = [finding["code"] for finding in hint["findings"] if finding["blocks"] and finding["code"] != "twin"]
-        decision: dict[str, Any] = {"version": hint["version"]}
-        if change in seen:
-            decision |= {"verdict": "duplicate", "of": seen[change]}
-        elif blocking or changes:
-            decision |= {"verdict": "dismiss", "reason": "wrong_hint"}
-        else:
-            decision |= {"verdict": "confirm"}
-        answer = stage.post(f"/v1/hints/{hint['id']}/decision", decision)
+        decision = ruling(hint, seen.get(change))
+        answer = stage.post(f"/v1/hints/{hint['id']}/decision", {"version": hint["version"], **decision})
         if decision["verdict"] == "confirm" and answer.status_code < 400:
             seen[change] = hint["id"]
         if answer.status_code >= 400:

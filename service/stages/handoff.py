@@ -21,6 +21,7 @@ from service.wording import body, branch, commit_message, title
 
 TURNS = 8
 """most branches of one hint: one per rebuild on a newer base"""
+UNAPPROVED, NOT_LANDING = "the approval does not match the hint", "it is not landing any more"
 
 
 @dataclass(frozen=True)
@@ -81,38 +82,34 @@ def build(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> 
     _open_pull(db, ports, approved, built)
 
 
-def rebuild(db: Database, ports: Ports, pull_id: str) -> bool:
-    """Make the pull's change again on the newest base, on a branch of its own. False: it does not fit any more.
+def rebuild(db: Database, ports: Ports, pull_id: str) -> str | None:
+    """Make the pull's change again on the newest base, on a branch of its own. Returns why that is not possible; the caller gives up landing.
 
     Safe to repeat: a pull that stands on the newest base already is left as it is.
     """
     with db.read() as session:
         pull = pulls.get(session, pull_id)
         if pull is None or pull.state is not PullState.landing:
-            return False
+            return NOT_LANDING
         handoff = handoffs.get(session, pull.handoff_id)
         approved = _approved(session, handoff, attempt=1) if handoff else None
     if approved is None:
-        return False
+        return UNAPPROVED
     try:
         if host_of(ports.hosts, pull.target).head() == pull.base_sha:
-            return True
+            return None
         built = _make(ports, approved)
-    except (_Refused, PortError) as error:
-        with db.begin() as session:
-            pull = pulls.get(session, pull_id)
-            if pull and pull.state is PullState.landing:
-                history.move(
-                    session, pull, PullState.ready, by="landing", why=f"cannot be rebuilt on the newest base: {error}", closed_reason=str(error)
-                )
-        return False
+    except _Refused as refused:
+        return refused.reason
+    except PortError as error:
+        return f"{error.code}: {error}"
     with db.begin() as session:
         pull = pulls.get(session, pull_id)
         if pull is None or pull.state is not PullState.landing:
-            return False
+            return NOT_LANDING
         pull.base_sha, pull.head_sha, pull.branch = built.base, built.published.sha, built.branch
         pull.row_suite, pull.row, pull.row_note, pull.closed_reason = built.row.suite, built.row.row, built.row.note, None
-    return True
+    return None
 
 
 def _take(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> _Approved | None:
@@ -123,7 +120,7 @@ def _take(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> 
             return None
         approved = _approved(session, handoff, attempt=handoff.attempt + 1)
         if approved is None:
-            _move_through(session, handoff, HandoffState.refused, "the approval does not match the hint")
+            _move_through(session, handoff, HandoffState.refused, UNAPPROVED)
             return None
         if handoff.attempt >= ports.limits.attempts:
             _move_through(session, handoff, HandoffState.failed, f"tried {handoff.attempt} times; see the log for what went wrong")

@@ -15,7 +15,12 @@ from service.store import gate_runs, hints, history, originals, outcomes, pulls
 from service.targets import host_of, look
 
 ROUNDS = 3
-"""rebuilds on a base that keeps moving before a person is asked again"""
+"""rebuilds on a base that keeps moving, or gates that could not be run, before a person is asked again"""
+UNDECIDED = {
+    "behind": "the base branch kept moving; ask again",
+    "error": "the gate could not be run on the newest base; see its reasons, then ask again",
+}
+"""answer of the last `land` → what the person is told"""
 
 
 def ask_to_merge(db: Database, pull_id: str, *, by: str) -> pulls.Pull:
@@ -40,8 +45,8 @@ def close(db: Database, pull_id: str, *, by: str, reason: str) -> pulls.Pull:
         return pull
 
 
-def land(db: Database, ports: Ports, pull_id: str) -> Literal["landed", "behind", "stopped"]:
-    """Land a pull that a person asked for, if its gate passed on exactly this head and the newest base."""
+def land(db: Database, ports: Ports, pull_id: str) -> Literal["landed", "behind", "stopped", "error"]:
+    """Land a pull that a person asked for, if its gate passed on exactly this head and the newest base. `error`: it gave none; ask it again."""
     with db.read() as session:
         pull = pulls.get(session, pull_id)
         if pull is None or pull.state is not PullState.landing:
@@ -50,6 +55,8 @@ def land(db: Database, ports: Ports, pull_id: str) -> Literal["landed", "behind"
     host = host_of(ports.hosts, pull.target)
     if run is None:
         return "behind"
+    if run.state is GateState.error:
+        return "error"
     if run.state is not GateState.passed:
         _back(db, pull_id, f"the gate says {run.state} on the newest base")
         return "stopped"
@@ -76,9 +83,9 @@ def _is_of(run: gate_runs.GateRun, pull: pulls.Pull) -> bool:
 
 def _back(db: Database, pull_id: str, why: str) -> None:
     with db.begin() as session:
-        pull = _get(session, pull_id)
-        if pull.state is PullState.landing:
-            history.move(session, pull, PullState.ready, by="landing", why=why, closed_reason=why)
+        pull = pulls.get(session, pull_id)
+        if pull and pull.state is PullState.landing:
+            history.move(session, pull, PullState.ready, by="landing", why=why, closed_reason=why[:500])
             last = pulls.last_merged(session, pull.target)
             if last is not None and not pulls.any_landing(session, pull.target):  # the burst is over; who landed before us left the look at all to us
                 history.enqueue(session, "learn", last, f"after-{pull.id}-{history.moves_of(session, 'pulls', pull.id)}")

@@ -52,6 +52,15 @@ OUTCOMES = {
     "recurred": "This very ticket was tried again, and the draft is still wrong.",
     "inconclusive": "This ticket could not be tried again.",
 }
+GONE = {"file_missing", "no_change", "not_a_list", "not_a_mapping", "path_exists", "path_missing", "text_not_found", "value_differs", "value_twice"}
+"""codes by which an edit says that it has no place on the newest base"""
+AFRESH = "otherwise close it with that reason, and send the case again as a new revision: it is then drafted on the config as it stands."
+NEXT = {
+    "gone": f"What was merged since has changed the place of this edit. Asking again helps only when that place changes once more; {AFRESH}",
+    "gate": f"The proof below is that of the newest base: the change does not pass there. Asking again helps only when the base changes; {AFRESH}",
+    "else": "Nothing was found wrong with the change. Ask again; if it comes back with the same reason, the log and the runbook say more.",
+}
+"""why a pull came back from landing → what a person can do"""
 
 
 @router.get("/pulls")
@@ -109,7 +118,14 @@ def _show(
         request, "pull.html", status, about=about, pull=about.pull, hint=about.hint, run=run, report=report, controls=controls, lines=lines,
         trouble=trouble, problem=problem, reason=reason, flash=DONE.get(done, ""), moving=moving, live=live and moving and not problem,
         moods=MOODS, outcomes=OUTCOMES, unchanged=unchanged, cut=len(lines) > SHOWN_LINES, shown=SHOWN_LINES,
+        next_step=next_step(about.pull["closed_reason"] or ""),
     )  # fmt: skip
+
+
+def next_step(reason: str) -> str:
+    """What a person can do about a pull that came back from landing with this reason."""
+    code = reason.partition(":")[0]
+    return NEXT["gone" if code in GONE else "gate" if code.startswith("the gate says") else "else"]
 
 
 def _diff(home: House, pull: dict[str, Any]) -> tuple[list[tuple[str, str]], str]:

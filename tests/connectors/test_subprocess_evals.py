@@ -92,6 +92,8 @@ sys.exit(1 if set(env) <= {*names, "OLDPWD", "SHLVL", "_"} else 9)
         (GOOD + "exit 3", "exit_code", "3"),
         (GOOD + "echo boom >&2; exit 2", "exit_code", "boom"),
         (GOOD + "kill -9 $$", "killed", "SIGKILL"),
+        (GOOD + "kill -SEGV $$", "crashed", "SIGSEGV"),
+        (GOOD + "sh -c 'kill -9 $$'; exit $?", "killed", "137"),
         (': > "$1/rows.jsonl"', "no_rows", "0 rows"),
         ("echo nonsense > $1/rows.jsonl".replace("$1", '"$1"'), "bad_rows", "line 1"),
         (GOOD + 'echo \'{"row": "r1", "pass": true}\' >> "$1/rows.jsonl"', "duplicate_row", "r1"),
@@ -111,6 +113,22 @@ def test_what_gives_no_result_is_named(runner, tree, scratch, script, failure, w
     assert (run.failure, run.rows) == (failure, ())
     assert words in run.detail
     assert list(scratch.iterdir()) == []
+
+
+ONCE = 'test -e once || { : > once; echo "{}" > "$1/rows.jsonl"; kill -9 $$; }; '
+"""dies the first time, and leaves rubbish behind"""
+
+
+def test_a_suite_that_somebody_kills_is_run_once_more_and_its_leavings_count_for_nothing(runner, tree, scratch):
+    run = runner.run_suite(sh(ONCE + 'test -e "$1/rows.jsonl" && exit 7; ' + GOOD), tree, None)
+    assert (run.failure, [row.row for row in run.rows]) == (None, ["r1"])
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(("end", "runs"), [("kill -9 $$", 2), ("kill -TERM $$", 2), ("kill -ABRT $$", 1), ("exit 3", 1)])
+def test_only_what_was_killed_from_outside_is_run_again_and_only_once(runner, tree, end, runs):
+    assert runner.run_suite(sh("echo x >> count; " + end), tree, None).failure in ("killed", "crashed", "exit_code")
+    assert (tree / "count").read_text().count("x") == runs
 
 
 def test_too_few_rows_keep_their_rows(runner, tree):
@@ -195,7 +213,7 @@ def test_limits_hold(scratch, tree):
     assert "File too large" in small.run_suite(python("import sys; open(sys.argv[1] + '/x', 'wb').write(bytes(2_000_000))"), tree, None).detail
     assert small.run_suite(sh(GOOD + 'test "$(ulimit -c)" = 0 && test "$(ulimit -t)" = 20'), tree, None).failure is None
     busy = small.run_suite(sh("ulimit -S -t 1; while :; do :; done"), tree, None)
-    assert (busy.failure, busy.detail) == ("killed", "used up its processor time")
+    assert (busy.failure, busy.detail) == ("over_limit", "used up its processor time")
 
 
 def test_folders_are_destroyed_however_they_were_left(runner, tree, scratch):
@@ -292,6 +310,12 @@ def test_plans_come_in_the_order_asked_from_one_process(runner, tree, scratch):
     assert answers[0].plan["extraction"] == {}, "a whole plan as the schema has it"
     assert (tree / "starts").read_text() == "x" and list(scratch.iterdir()) == []
     assert asked["c0"]["external_id"] == "theirs"
+
+
+def test_a_lone_replay_that_somebody_kills_is_run_once_more(runner, tree):
+    code = f"import json, os, sys\nif not os.path.exists('once'): open('once', 'w'); os.kill(os.getpid(), 9)\njson.dump({{'external_id': 'c0', 'plan': {PLAN}}}, open(sys.argv[2], 'w'))"
+    (answer,) = runner.replay(replay(argv=["python", "-S", "-E", "-c", code, "{in}", "{out}"]), tree, cases("a"))
+    assert (answer.failure, answer.plan and answer.plan["reply"]) == (None, "Hello")
 
 
 def test_no_cases_no_process(runner, tree):

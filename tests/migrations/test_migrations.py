@@ -1,6 +1,8 @@
 """The revisions hold here: they make exactly the tables of the code, keep what is in them, and can be taken back."""
 
+import hashlib
 import importlib
+import json
 import os
 import pkgutil
 import subprocess
@@ -14,14 +16,17 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import JSON, bindparam, create_engine, inspect, text
 from sqlalchemy.engine import Engine as Connector
 from sqlmodel import SQLModel
 
+from rubric import catalogue as catalogue_module
+from rubric.catalogue import load
 from service import store
 from service.db import Database
 from service.engine import Engine
 from service.migrate import config_for, migrate
+from service.store import hints
 from tests.samples.small import small_ports
 from tests.samples.world import Asked, World
 
@@ -29,6 +34,8 @@ for module in pkgutil.iter_modules(store.__path__):
     importlib.import_module(f"service.store.{module.name}")
 ROOT = Path(__file__).parents[2]
 OURS = set(SQLModel.metadata.tables)
+CARDS = sorted((Path(catalogue_module.__file__).parent / "cards" / "recipes").glob("*.yaml"))
+CATALOGUE = load()
 
 
 @pytest.fixture
@@ -108,6 +115,47 @@ def test_each_revision_keeps_a_filled_database(new_database: Callable[..., str],
     assert contents(db) == before
     assert world.story(case_id)["outcome_of_fix"] == "cured"
     db.dispose()
+
+
+def test_hints_of_before_get_the_hashes_of_today(empty: str, connector: Connector) -> None:
+    """The rule once hashed every field but the arguments as it stood: the same change, drafted again, was another one."""
+    config = config_for(empty)
+    command.upgrade(config, "0001")
+    changes = [change for path in CARDS for change in as_before(path.stem)]
+    assert changes[1]["settings"] == {}, "a field that came later, at its default"
+    changes += [{**changes[1], "field": f"number_{number}"} for number in range(1200)]
+    stored = [{"id": f"h{number:05}", "current": {"change": change}, "hash": hash_of_before(change)} for number, change in enumerate(changes)]
+    with connector.begin() as connection:
+        connection.execute(text(CASE))
+        connection.execute(text(HINT).bindparams(bindparam("current", type_=JSON)), stored)
+    command.upgrade(config, "head")
+    with connector.connect() as connection:
+        found = connection.execute(text("SELECT id, change_hash FROM hints ORDER BY id")).all()
+    assert [tuple(row) for row in found] == [(row["id"], hints.change_hash(row["current"])) for row in stored]
+    assert sum(hashed != row["hash"] for (_, hashed), row in zip(found, stored, strict=True)) > 1200
+    names = [hashed for _, hashed in found]
+    assert all(first == second for first, second in zip(names[: 2 * len(CARDS) : 2], names[1 : 2 * len(CARDS) : 2], strict=True))
+    assert len(set(names)) == len(CARDS) + 1200, "only equal edits have equal hashes"
+
+
+def as_before(recipe: str) -> list[dict[str, Any]]:
+    """One change as it was stored: without the fields that came later and the lists the other way round, and in full as of today."""
+    change = CATALOGUE.recipe(recipe).example.change
+    whole = change.model_dump(mode="json", by_alias=True)
+    old = {name: value[::-1] if isinstance(value, list) and name in ("templates", "drop", "scope") else value for name, value in whole.items()}
+    return [{name: value for name, value in old.items() if name not in ("settings", "drop") or value}, whole]
+
+
+def hash_of_before(change: dict[str, Any]) -> str:
+    edit = {name: value for name, value in change.items() if name not in ("cases", "look_alikes", "scores", "flips", "example", "cells")}
+    return hashlib.sha256(json.dumps(edit, sort_keys=True).encode()).hexdigest()[:32]
+
+
+CASE = """INSERT INTO cases (id, source, target, name, revision, content_hash, verdict, side, state, received_at, masked, attempts)
+    VALUES ('c1', 's', 't', 'n', 1, '', 'rejected', 'dev', 'drafted', '2026-03-01 12:00:00', 0, 0)"""
+HINT = """INSERT INTO hints (id, case_id, target, step, recipe, target_id, state, version, draft, current, content_hash, change_hash, findings,
+    critic, rubric_version, cost, created_at) VALUES (:id, 'c1', 't', 'fetch', 'r', 'x', 'awaiting', 1, '{}', :current, '', :hash, '[]', 'c', 'v', '{}',
+    '2026-03-01 12:00:00')"""
 
 
 def contents(db: Database) -> dict[str, int]:

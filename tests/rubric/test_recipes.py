@@ -156,3 +156,18 @@ def test_what_argues_for_a_change_is_no_part_of_its_edit() -> None:
     assert edit_of(change) == edit_of(again)
     assert edit_of(change) != edit_of({**change, "new": "z"})
     assert "cases" not in edit_of(change)
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_a_field_at_its_default_is_the_same_edit_said_or_not(path: Path) -> None:
+    """Otherwise a recipe that gets one more field makes two changes of one: a stored one, and the same drafted today."""
+    change = CATALOGUE.recipe(path.stem).example.change
+    whole, said = (change.model_dump(mode="json", by_alias=True, exclude_unset=unset) for unset in (False, True))
+    assert edit_of(whole) == edit_of({"recipe": path.stem, **said}) and edit_of(whole)["recipe"] == path.stem
+    assert TypeAdapter(Change).validate_python({**whole, **edit_of(whole)}) == change, "nothing that it says is lost"
+
+
+def test_a_list_that_is_said_to_be_empty_is_kept_where_that_is_no_default() -> None:
+    change = {"recipe": "alter_plan_branch", "leaf": "a/b", "branch": "c"}
+    assert edit_of({**change, "tools": []}) != edit_of(change) == edit_of({**change, "tools": None, "drop": [], "condition": None})
+    assert edit_of({"recipe": "unheard_of", "x": None}) == {"recipe": "unheard_of", "x": None}

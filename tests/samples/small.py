@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from connectors.ports import Limits, Ports, TreeJob, TreeRun
+from connectors.ports import Limits, Ports, SuiteRun, TreeJob, TreeRun
 from connectors.scripted import ScriptedAgent, ScriptedCritic, ScriptedEvals, ScriptedHost
 from rubric.drafting import Brief, Drafted
-from rubric.manifest import read_inventory, read_manifest
+from rubric.manifest import Suite, read_inventory, read_manifest
 from rubric.schema import Case, Hint
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -74,6 +74,20 @@ def _passes(suite: str, tree: Path, row: dict[str, Any]) -> bool:
 
 def small_evals(**fails: str) -> ScriptedEvals:
     return ScriptedEvals(_passes, lambda tree, case: plan_of(tree, case["ticket"]["messages"][0]["text"]), fails)
+
+
+class Killed(ScriptedEvals):
+    """The small evals, whose suite somebody kills on the head tree, so many times."""
+
+    def __init__(self, times: int, failure: str = "killed"):
+        super().__init__(_passes, lambda tree, case: plan_of(tree, case["ticket"]["messages"][0]["text"]))
+        self.left, self._failure = times, failure
+
+    def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None) -> SuiteRun:
+        if tree.name == "head" and self.left > 0:
+            self.left -= 1
+            return SuiteRun(suite.id, failure=self._failure, detail="was killed by signal 9 (SIGKILL)")
+        return super().run_suite(suite, tree, rows_file)
 
 
 def small_agent() -> Callable[[TreeJob, Path], dict[str, bytes | None] | TreeRun]:

@@ -1,4 +1,4 @@
-"""A real server that is killed at seeded points of its work and started again on the same data, and a client that does not mind."""
+"""A real server that is killed at seeded points of its work and started again on the same data, or loses a program; a client that does not mind."""
 
 import base64
 import json
@@ -32,33 +32,43 @@ REBUILT = re.compile(r"-[0-9]+$")
 """how a branch ends that is not its hint's first"""
 SIGNS = {
     "moves": "at once",
-    "child": "as soon as a program of the target runs",
+    "child": "as soon as a program runs",
+    "program": "as soon as an eval or a replay of the target runs",
+    "head": "as soon as the gate runs one on a head tree: killed there alone, it looks like the change's own fault",
     "branch": "as soon as a new branch stands in the repository",
     "rebuilt": "as soon as a pull has another branch",
     "base": "as soon as the base branch moves",
 }
 """what is waited for, once the work has got as far as the point says"""
+EVALS = b"evals.run"
+PROGRAMS = (EVALS, b"pipeline.replay")
+"""words by which the target's own programs are known, among those of git"""
+GATED = re.compile(r"gate-.*/head")
+"""the end of the folder that they run in when the gate tries a change"""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Where the server dies."""
+    """Where somebody dies."""
 
     progress: int
     """cases received and moves made"""
     sign: str
-    everything: bool
-    """its programs die with it; otherwise they live on as orphans"""
+    victim: str
+    """all: the server and its programs; server: they live on as orphans; program: one eval or replay, and the server lives"""
 
 
 def points(seed: int, number: int, step: int) -> list[Point]:
-    """One point in each stretch of the work. A sign stands only where it can come."""
+    """One death of the server in each stretch of the work, and before some of them the death of a program. A sign stands only where it can come."""
     rnd = random.Random(seed)
     early, middle, late = ["moves", "moves", "child"], ["moves", "child", "branch"], ["child", "branch", "rebuilt", "base"]
     for signs in (early, middle, late):
         rnd.shuffle(signs)
     whole = ["moves", *early, *(middle * 2)[: number - 8], *late]
-    return [Point(place * step + rnd.randrange(1, step), sign, rnd.random() < 0.5) for place, sign in enumerate(whole)]
+    found = [Point(place * step + rnd.randrange(1, step), sign, "all" if rnd.random() < 0.5 else "server") for place, sign in enumerate(whole)]
+    for place, one in ((8, "head"), (5, "program"), (2, "program")):
+        found.insert(place, Point(place * step, one, "program"))
+    return found
 
 
 class Survivor:
@@ -80,7 +90,7 @@ class Survivor:
         }  # fmt: skip
         self.deadline = time.monotonic() + PATIENCE
         self.hit: list[tuple[Point, int]] = []
-        """points at which the server died, with the progress it had made"""
+        """points at which somebody died, with the progress that the work had made"""
         self.refused = 0
         """starts that ended by themselves"""
         self.repeated = 0
@@ -114,6 +124,9 @@ class Survivor:
                     self._waits_for(point)
                     if self._done.is_set():
                         return
+                    if point.victim == "program":
+                        self._loses(point)
+                        continue
                     self._dies(point)
                     self.starts()
             except Exception as error:
@@ -129,7 +142,8 @@ class Survivor:
         marks = {"branch": self._branches, "rebuilt": self._rebuilt, "base": self._base}
         mark = marks.get(point.sign)
         before = mark() if mark else None
-        came: Callable[[], bool] = (lambda: mark() != before) if mark else self._children if point.sign == "child" else lambda: True  # type: ignore[assignment]
+        seen: dict[str, Callable[[], Any]] = {"child": self._children, "moves": lambda: True}
+        came = (lambda: mark() != before) if mark else seen.get(point.sign, lambda: self._programs(point.sign))
         while not self._done.is_set() and not came():
             self._looks_after_it()
             time.sleep(0.01 if point.sign == "child" else 0.001)
@@ -144,7 +158,7 @@ class Survivor:
 
     def _dies(self, point: Point) -> None:
         assert self._process
-        family = self._children() if point.everything else []
+        family = self._children() if point.victim == "all" else []
         self._process.send_signal(signal.SIGKILL)
         for child in family:
             try:
@@ -157,6 +171,22 @@ class Survivor:
         self.seen |= dict(self.rows("SELECT id, state FROM gate_runs WHERE state IN ('pass', 'fail', 'inconclusive')"))
         self.landed |= dict(self.rows("SELECT id, merged_sha FROM pulls WHERE state = 'merged'"))
         self.heads |= self._branches()
+
+    def _loses(self, point: Point) -> None:
+        """One program dies while the server waits for it. One that was just ending does not count: the next one is taken."""
+        while not self._done.is_set():
+            for program in self._programs(point.sign):
+                try:
+                    os.kill(program, signal.SIGSTOP)  # it cannot end between our look and the kill
+                    alive = Path(f"/proc/{program}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+                    os.kill(program, signal.SIGKILL)
+                except (OSError, ProcessLookupError):
+                    continue
+                if alive:
+                    self.hit.append((point, self.progress()))
+                    return
+            self._looks_after_it()
+            time.sleep(0.002)
 
     def stops(self) -> None:
         self._done.set()
@@ -205,6 +235,18 @@ class Survivor:
         while around:
             around = {child for child, parent in parents.items() if parent in around}
             found += around
+        return found
+
+    def _programs(self, sign: str) -> list[int]:
+        """Those of the server's programs that are evals or replays of the target; `head`: evals that the gate runs on the head tree."""
+        found = []
+        for child in self._children():
+            try:
+                said, tree = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"), Path(os.readlink(f"/proc/{child}/cwd"))
+            except OSError:
+                continue
+            if any(word in said for word in PROGRAMS) and (sign == "program" or (EVALS in said and GATED.fullmatch("/".join(tree.parts[-2:])))):
+                found.append(child)
         return found
 
     def _branches(self) -> dict[str, str]:

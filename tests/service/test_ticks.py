@@ -11,7 +11,7 @@ from service import ticks
 from service.lifecycle import HandoffState, PullState
 from service.store import hints
 from service.ticks import Clock, reconcile
-from tests.samples.small import small_evals
+from tests.samples.small import Killed, small_evals
 from tests.samples.world import World
 
 
@@ -102,8 +102,9 @@ def test_a_pull_that_lost_its_gate_is_gated_and_one_that_failed_it_is_left_alone
     assert reconciled(world) == []
 
 
-def test_a_gate_that_could_not_run_is_tried_a_few_times_and_no_more(world: World) -> None:
-    world.with_ports(evals=small_evals(**{"fetch-golden": "timeout"}))
+@pytest.mark.parametrize("evals", [small_evals(**{"fetch-golden": "timeout"}), Killed(99)], ids=["on neither side", "killed on head every time"])
+def test_a_gate_that_could_not_run_is_tried_a_few_times_and_no_more(world: World, evals: Any) -> None:
+    world.with_ports(evals=evals)
     hint = hint_of_a_rejection(world)
     world.confirms(hint.id)
     pull = world.runs().pull_of(hint.id)
@@ -114,6 +115,8 @@ def test_a_gate_that_could_not_run_is_tried_a_few_times_and_no_more(world: World
         world.runs()
     assert turns == ticks.GATE_TRIES - 1
     assert world.moves("gate_runs", world.gate_of(pull.id).id).count("running") == ticks.GATE_TRIES
+    assert (world.gate_of(pull.id).state, world.pull(pull.id).state) == ("error", PullState.draft)
+    assert world.gate_of(pull.id).report["reasons"]
 
 
 def test_a_landing_that_lost_its_flow_lands(world: World) -> None:

@@ -12,7 +12,7 @@ from rubric.drafting import Drafted
 from service.lifecycle import GateState, PullState
 from service.stages import evals
 from service.store import gate_runs, hints, pulls
-from tests.samples.small import plan_of, small_evals, weight_hint
+from tests.samples.small import Killed, plan_of, small_evals, weight_hint
 from tests.samples.world import World
 
 
@@ -125,6 +125,23 @@ def test_a_suite_that_runs_on_neither_side_is_an_error(world: World, failure: st
     found = run(world.with_ports(evals=small_evals(**{"fetch-golden": failure})), pull)
     assert found.state is GateState.error and failure in reasons(found)
     assert world.pull(pull.id).state is PullState.draft
+
+
+def test_a_suite_that_somebody_kills_on_head_alone_is_no_verdict_on_the_change(world: World) -> None:
+    """One `kill -9` said `fail`, for good."""
+    pull = built(world)
+    found = run(world.with_ports(evals=Killed(1)), pull)
+    assert found.state is GateState.error and "on head: the suite could not run (killed)" in reasons(found)
+    assert world.pull(pull.id).state is PullState.draft
+    assert run(world, pull).state is GateState.passed
+    assert world.pull(pull.id).state is PullState.ready
+
+
+@pytest.mark.parametrize("failure", ["over_limit", "crashed", "timeout", "exit_code"])
+def test_a_suite_that_dies_of_the_change_itself_fails_it(world: World, failure: str) -> None:
+    pull = built(world)
+    found = run(world.with_ports(evals=Killed(9, failure)), pull)
+    assert found.state is GateState.failed and failure in reasons(found)
 
 
 @pytest.mark.parametrize("failure", ["replay_garbage", "replay_missing", "timeout", "command_missing"])

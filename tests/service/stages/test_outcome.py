@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from connectors.ports import PortError
 from connectors.scripted import ScriptedCritic, ScriptedEvals
@@ -14,7 +15,7 @@ from service.errors import IllegalMove, NotFound, Unprocessable
 from service.lifecycle import OutcomeState, PullState
 from service.stages import handoff, outcome
 from service.store import examples, gate_runs, history, outcomes, pulls
-from tests.samples.small import plan_of, small_evals, weight_hint
+from tests.samples.small import Killed, plan_of, small_evals, weight_hint
 from tests.samples.world import World
 
 
@@ -103,9 +104,9 @@ def test_a_rebuild_whose_end_was_lost_is_not_made_again(world: World, pull: pull
     """The crash between writing the new branch down and the flow's note that the step is done."""
     world.host.pushes({"README.md": b"news\n"})  # type: ignore[attr-defined]
     world.merges(pull.id)
-    assert handoff.rebuild(world.db, world.ports, pull.id)
+    assert handoff.rebuild(world.db, world.ports, pull.id) is None
     once, jobs = world.pull(pull.id), len(world.jobs())
-    assert handoff.rebuild(world.db, world.ports, pull.id)
+    assert handoff.rebuild(world.db, world.ports, pull.id) is None
     assert world.pull(pull.id) == once and once.branch.endswith("-2")
     assert (len(world.host.branches), len(world.jobs())) == (2, jobs)  # type: ignore[attr-defined]
     assert world.runs().pull(pull.id).state is PullState.merged
@@ -164,6 +165,34 @@ def test_a_base_that_keeps_moving_hands_the_pull_back(world: World, pull: pulls.
     assert world.runs().pull(pull.id).state is PullState.merged
 
 
+def test_a_suite_that_somebody_kills_while_the_pull_lands_is_run_again_at_once(world: World, pull: pulls.Pull) -> None:
+    world.host.pushes({"README.md": b"news\n"})  # type: ignore[attr-defined]
+    world.with_ports(evals=Killed(2)).merges(pull.id)  # once while its row is tried, once in the gate
+    assert world.runs().pull(pull.id).state is PullState.merged
+    assert world.moves("gate_runs", world.gate_of(pull.id).id) == ["running", "error", "running", "pass"]
+
+
+def test_a_gate_that_never_runs_hands_the_pull_back_and_asking_again_tries_again(world: World, pull: pulls.Pull) -> None:
+    """An error on the newest base was taken for its verdict: whoever asked again was sent away unheard."""
+    world.host.pushes({"README.md": b"news\n"})  # type: ignore[attr-defined]
+    world.with_ports(evals=Killed(99)).merges(pull.id)
+    back = world.runs().pull(pull.id)
+    assert back.state is PullState.ready and "could not be run on the newest base" in (back.closed_reason or "")
+    assert world.moves("gate_runs", world.gate_of(pull.id).id).count("running") == outcome.ROUNDS
+    world.with_ports(evals=small_evals()).merges(pull.id)
+    assert world.runs().pull(pull.id).state is PullState.merged and world.broken == []
+
+
+def test_a_landing_whose_approval_does_not_fit_any_more_goes_back(world: World, pull: pulls.Pull) -> None:
+    """It stood at landing for ever, and nobody looked at all tickets as long as it did."""
+    world.host.pushes({"README.md": b"news\n"})  # type: ignore[attr-defined]
+    world.merges(pull.id)
+    with world.db.begin() as session:
+        session.connection().execute(text("UPDATE reviews SET hint_hash = 'other'"))
+    back = world.runs().pull(pull.id)
+    assert (back.state, back.closed_reason) == (PullState.ready, handoff.UNAPPROVED)
+
+
 def test_a_landing_whose_answer_was_lost_is_found_landed(world: World, pull: pulls.Pull) -> None:
     """The crash between moving the branch and writing it down."""
     real: Any = world.host
@@ -214,7 +243,7 @@ def test_a_closed_pull_stays_closed(world: World, pull: pulls.Pull) -> None:
     world.reopen("gate", pull.id)
     world.reopen("handoff", pull.handoff_id)
     assert world.pull(pull.id).state is PullState.closed and weights(world)["postcode"] == 5
-    assert not handoff.rebuild(world.db, world.ports, pull.id)
+    assert handoff.rebuild(world.db, world.ports, pull.id) == handoff.NOT_LANDING
 
 
 def test_closing_while_it_lands_wins_until_it_has_landed(world: World, pull: pulls.Pull) -> None:
@@ -295,8 +324,8 @@ def test_a_pull_that_another_one_made_needless_is_settled(world: World, pull: pu
     assert weights(world) == {"email": 9, "postcode": 5}
 
 
-def test_the_last_of_a_burst_that_does_not_land_leaves_the_look_at_all_to_who_landed(world: World) -> None:
-    """A merge looks at its own tickets only while others are landing; one of those goes back, and somebody has to look at the rest."""
+def burst(world: World) -> list[str]:
+    """Three pulls: the first is merged and was looked at, the second was merged while the third was landing, which still is."""
     fields = iter([{}, {"to": 2}, {"to": 0}])
     world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, **next(fields))])))
     made = []
@@ -317,6 +346,21 @@ def test_the_last_of_a_burst_that_does_not_land_leaves_the_look_at_all_to_who_la
         one = pulls.get(session, made[1])
         assert one is not None
         history.move(session, one, PullState.merged, by="gwen", merged_at=world.time)
+    return made
+
+
+def test_the_last_of_a_burst_that_does_not_land_leaves_the_look_at_all_to_who_landed(world: World) -> None:
+    """A merge looks at its own tickets only while others are landing; one of those goes back, and somebody has to look at the rest."""
+    made = burst(world)
     before = len(world.asked.flows(world.db))
     outcome.give_up_landing(world.db, made[2], "the host is away")
+    assert [(flow, thing in made[:2]) for flow, thing in world.asked.flows(world.db)[before:]] == [("learn", True)]
+
+
+def test_so_does_one_whose_change_does_not_fit_the_newest_base(world: World) -> None:
+    made = burst(world)
+    world.host.pushes({"config/fetch.json": b'{"weights": {"email": 3, "postcode": 4}}\n'})  # type: ignore[attr-defined]
+    before = len(world.asked.flows(world.db))
+    world.reopen("land", made[2])
+    assert "was_differs" in (world.pull(made[2]).closed_reason or "")
     assert [(flow, thing in made[:2]) for flow, thing in world.asked.flows(world.db)[before:]] == [("learn", True)]

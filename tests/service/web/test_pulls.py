@@ -1,10 +1,12 @@
 """Pulls, the story of a case, and the console."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connectors.ports import PortError
+from service.web.pulls import GONE
 from tests.service.web.world import Page, World
 
 DIFF = "diff --git a/c.json b/c.json\n--- a/c.json\n+++ b/c.json\n@@ -1,3 +1,3 @@\n a\n-b\n--- c\n+d\u202e\n\\ No newline at end of file\n"
@@ -147,3 +149,27 @@ def test_pages_of_pulls(world: World) -> None:
         seen += [link["href"] for link in page.all("a") if link["href"].startswith("/pulls/p")]
         where = next((link["href"] for link in page.all("a", rel="next")), "")
     assert len(seen) == len(set(seen)) == 5
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("path_missing: config/x.json, cues > fee does not exist", "send the case again as a new revision"),
+        ("path_exists: config/x.json, leaves > fee exists already", "has changed the place"),
+        ("value_differs: config/x.json, weights > email does not hold the value that the edit expects", "has changed the place"),
+        ("the gate says fail on the newest base", "The proof below is that of the newest base"),
+        ("the base branch kept moving; ask again", "Ask again"),
+    ],
+)
+def test_a_pull_that_came_back_says_why_and_what_to_do(world: World, reason: str, words: str) -> None:
+    """It read `Ready. Every step eval passed on this head`, also where the gate had just said no."""
+    page = world.sees(f"/pulls/{a_pull(world, closed_reason=reason)}")
+    assert reason in page.text and words in page.text
+    assert "Every step eval passed" not in page.text
+    assert "Every step eval passed" in world.sees(f"/pulls/{a_pull(world.begin())}").text
+
+
+def test_the_codes_of_an_edit_without_a_place_are_those_of_the_codemod() -> None:
+    root = Path(__file__).parents[3] / "connectors"
+    said = " ".join(path.read_text(encoding="utf-8") for path in [root / "codemod.py", *(root / "splicing").glob("*.py")])
+    assert {code for code in GONE if f'"{code}"' not in said and f'"{code}: ' not in said} == set()
