@@ -2,6 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+
+from pydantic import ValidationError
 
 from rubric.drafting import Brief
 from rubric.entries import Entry, Inventory
@@ -50,9 +53,10 @@ def offers(brief: Brief) -> Iterator[Offer]:
             sibling=0.04 * (here.words[0] == there.words[0]),
         )  # fmt: skip
         for cue, reasons in around.cues(there):
-            offer = _refine(here, there, cue, text, scores, [*said, *reasons], natural=clear < 0.5 and not answers)
-            if offer is not None:
-                yield offer
+            with suppress(ValidationError):
+                offer = _refine(here, there, cue, text, scores, [*said, *reasons], natural=clear < 0.5 and not answers)
+                if offer is not None:
+                    yield offer
 
 
 def _named(inventory: Inventory, comment: str, here: Entry) -> dict[str, float]:

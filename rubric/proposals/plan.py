@@ -3,6 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+
+from pydantic import ValidationError
 
 from rubric.drafting import Brief
 from rubric.entries import Entry
@@ -60,23 +63,25 @@ def _as_elsewhere(brief: Brief, leaf: str, own: list[Entry]) -> Iterator[Offer]:
         (branch, reply_template, tools), times = model
         holder = template(brief.inventory, reply_template)
         text = str(holder.view.get("text", holder.value)) if holder else ""
-        yield Offer(
-            step=Step.plan,
-            target=_leaf_id(brief, leaf),
-            change=AddPlanBranch(
-                leaf=leaf, branch=branch, condition=condition, template=reply_template, tools=list(tools), before=_before(own, entries, brief)
-            ),
-            summary=f"Treat '{branch}' in {leaf} as {times} other leaves do.",
-            signals=signals(
-                condition_mentioned=0.45 * (told >= 0.99) + 0.2 * (0.5 <= told < 0.99), others_do_it=min(0.2, 0.05 * times),
-                must=0.15 * bool(says("must_branch", comment)), case_is_missing=0.15 * tells(comment, "condition", "action"),
-                same_destination=0.08 * min(3, _said_of(text, comment)),
-            ),
-            must=[Expectation.model_validate({"part": "tool", "is": tool}) for tool in tools] or [Expectation(part="reply", contains=_fixed(text))],
-            must_not=[],
-            instead=f"takes the branch {branch}",
-            together=f"branches of {leaf}",
-        )  # fmt: skip
+        with suppress(ValidationError):
+            yield Offer(
+                step=Step.plan,
+                target=_leaf_id(brief, leaf),
+                change=AddPlanBranch(
+                    leaf=leaf, branch=branch, condition=condition, template=reply_template, tools=list(tools), before=_before(own, entries, brief)
+                ),
+                summary=f"Treat '{branch}' in {leaf} as {times} other leaves do.",
+                signals=signals(
+                    condition_mentioned=0.45 * (told >= 0.99) + 0.2 * (0.5 <= told < 0.99), others_do_it=min(0.2, 0.05 * times),
+                    must=0.15 * bool(says("must_branch", comment)), case_is_missing=0.15 * tells(comment, "condition", "action"),
+                    same_destination=0.08 * min(3, _said_of(text, comment)),
+                ),
+                must=[Expectation.model_validate({"part": "tool", "is": tool}) for tool in tools]
+                or [Expectation(part="reply", contains=_fixed(text))],
+                must_not=[],
+                instead=f"takes the branch {branch}",
+                together=f"branches of {leaf}",
+            )  # fmt: skip
 
 
 def _said_of(text: str, comment: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rubric.drafting import Brief, Neighbour
 from rubric.entries import Entry
-from rubric.inventory import find, shown_text, template
+from rubric.inventory import find, listed_tools, shown_text, template, tool_name
 from rubric.proposals.leaves import OTHER, cues_of, matched, taken_leaf
 from rubric.proposals.offer import Offer, Signal, signals
 from rubric.proposals.plan import taken_branch
@@ -81,8 +81,7 @@ def _as_other(brief: Brief) -> tuple[str, list[str]] | None:
     taken = taken_branch(brief)
     holder = template(brief.inventory, str(taken.view.get("template", ""))) if taken else None
     text = shown_text(holder) if holder else None
-    tools = (taken.view.get("tools") or []) if taken else []
-    return (text, [name for name in (tool if isinstance(tool, str) else str(tool.get("name", "")) for tool in tools) if name]) if text else None
+    return (text, [name for name in map(tool_name, listed_tools(taken)) if name]) if taken and text else None
 
 
 def _parent(brief: Brief, here: Entry, covered: list[Neighbour]) -> str:
