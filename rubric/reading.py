@@ -15,7 +15,8 @@ from rubric.schema import Case, Step
 from rubric.strict import load_yaml
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
-PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*_[0-9]+[A-Z]?>")
+PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*_[0-9]+[A-Z]?>", re.IGNORECASE)
+"""what stands for masked data, also in text that was folded"""
 _QUOTES = re.compile(
     '"([^"\n]{2,300})"|“([^”“\n]{2,300})[”“]|„([^“”\n]{2,300})[“”]|«([^»\n]{2,300})»|»([^«\n]{2,300})«'
     "|‘([^’\n]{2,300})’|`([^`\n]{2,300})`|(?<!\\w)'([^'\n]{3,300})'(?!\\w)"
@@ -85,14 +86,14 @@ def customer_text(case: Case) -> str:
 
 
 def ngrams(text: str, longest: int = 3) -> set[str]:
-    """Runs of one to `longest` words that neither start nor end with a stopword."""
+    """Runs of one to `longest` words that neither start nor end with a stopword. A word with a digit is an identifier and in none."""
     found: set[str] = set()
     for sentence in re.split(r"[.!?\n;:()]", PLACEHOLDER.sub(".", text[:LOOKED_AT])):
         row = WORD.findall(fold(sentence))
         for size in range(1, longest + 1):
             for start in range(len(row) - size + 1):
                 run = row[start : start + size]
-                if run[0] not in stopwords() and run[-1] not in stopwords() and not any(word.isdigit() for word in run):
+                if run[0] not in stopwords() and run[-1] not in stopwords() and not any(char.isdigit() for word in run for char in word):
                     found.add(" ".join(run))
     return found
 

@@ -11,6 +11,7 @@ from rubric.entries import Entry, Inventory
 from rubric.proposals.leaves import OTHER, cues_of, matched, taken_leaf
 from rubric.proposals.offer import Offer, Signal, signals
 from rubric.proposals.plan import branches_of
+from rubric.publishable import publishable, values_of
 from rubric.reading import content, customer_text, exact, fold, holds_phrase, ngrams, quoted, share_said, template_of, tokens_of
 from rubric.recipes import RefineIntentBoundary
 from rubric.schema import Expectation, Step
@@ -93,6 +94,7 @@ class _Around:
         self._kept = [customer_text(one.case) for one in brief.accepted if one.case.plan.leaf == path]
         self._like = [customer_text(one.case) for one in brief.rejected if one.case.plan.leaf == path]
         self._phrases = {fold(phrase).strip() for phrase in quoted(self._comment) if exact(self._text, phrase)}
+        self._values = values_of(brief.case)
         self._wrong = matched(here, self._text)
         self._names = {*tokens_of(path), *content(str(here.view.get("about", "")))}
         self._new: list[tuple[float, str]] | None = None
@@ -120,6 +122,8 @@ class _Around:
             self._new = []
             for run in sorted({*ngrams(self._text), *self._phrases}):
                 if any(holds_phrase(one, run) for one in self._kept) or set(run.split()) <= self._names or not 2 <= len(run) <= 80:
+                    continue
+                if not publishable(run, self._values):
                     continue
                 shared, told = sum(holds_phrase(one, run) for one in self._like), holds_phrase(self._comment, run)
                 if run not in self._wrong and (shared or told or run in self._phrases):

@@ -11,6 +11,7 @@ from rubric.drafting import Brief
 from rubric.entries import Entry
 from rubric.inventory import branches, find, template, under
 from rubric.proposals.offer import Offer, signals
+from rubric.publishable import values_of
 from rubric.reading import content, mentions, rendered_from, says, template_of, tokens_of, words
 from rubric.recipes import AddPlanBranch
 from rubric.schema import Expectation, Step
@@ -128,6 +129,7 @@ def _condition_word(brief: Brief, leaf: str) -> str | None:
     entry = find(brief.inventory, Step.intent, leaf.split("/"))
     usual = {*tokens_of(leaf), *(words(str(entry.view.get("about", ""))) if entry else [])}
     tools = {part for name in _TOOL.findall(brief.case.comment) for part in name.split("_")}
+    usual |= {word for value in values_of(brief.case) for word in value.split()}  # a customer's own data names no branch
     return next(
         (word for word in content(brief.case.comment) if word.isascii() and word.isalpha() and word not in usual | tools and len(word) > 3), None
     )

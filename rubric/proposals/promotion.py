@@ -10,6 +10,7 @@ from rubric.inventory import find, listed_tools, shown_text, template, tool_name
 from rubric.proposals.leaves import OTHER, cues_of, matched, taken_leaf
 from rubric.proposals.offer import Offer, Signal, signals
 from rubric.proposals.plan import taken_branch
+from rubric.publishable import publishable, values_of
 from rubric.reading import content, customer_text, exact, holds_phrase, ngrams, says, template_of, words
 from rubric.recipes import PromoteOtherIntent
 from rubric.schema import Case, Expectation, Step
@@ -35,7 +36,7 @@ def offers(brief: Brief) -> Iterator[Offer]:
     covered = [one for one in cluster if any(holds_phrase(customer_text(one.case), cue) for cue in cues)]
     if len(covered) < 3 or brief.case_id not in {one.case_id for one in covered}:
         return
-    written, tools = _common_reply(brief, covered), _tools(covered)
+    written, tools = _common_reply(brief, covered), _tools(brief, covered)
     parent, slug = _parent(brief, here, covered), _slug(brief, covered, cues)
     usual = _as_other(brief)
     reply = written or (usual[0] if usual else None)
@@ -131,13 +132,14 @@ def _shared_stem(one: Case, other: Case) -> bool:
 def _cover(brief: Brief, cluster: list[Neighbour], here: Entry) -> list[str]:
     """Few cues that together occur in the cluster's tickets, in none that must stay; those that comments repeat come first.
 
-    A new leaf's cues outweigh all others, so what any accepted ticket says, or several rejected ones elsewhere, is no cue.
+    What any accepted ticket says, or several rejected ones elsewhere, is no cue, and nor is what belongs to one customer.
     """
     stay = [customer_text(one.case) for one in brief.accepted]
     elsewhere = [customer_text(one.case) for one in brief.rejected if one.case.plan.leaf != brief.case.plan.leaf]
     texts = {one.case_id: customer_text(one.case) for one in cluster}
     comments = " \n ".join(one.case.comment + "\n" + ((one.case.rejection.corrected_reply or "") if one.case.rejection else "") for one in cluster)
-    common = Counter(run for text in texts.values() for run in ngrams(text))
+    values = set().union(*(values_of(one.case) for one in cluster))
+    common = Counter(run for text in texts.values() for run in ngrams(text) if publishable(run, values))
     ranked = sorted(
         (
             run
@@ -170,14 +172,16 @@ def _common_reply(brief: Brief, covered: list[Neighbour]) -> str | None:
     return min(Counter(replies).items(), key=lambda item: (-item[1], len(item[0])))[0] if replies else None
 
 
-def _tools(covered: list[Neighbour]) -> list[str]:
-    named = Counter(name for one in covered for name in set(_TOOL.findall(one.case.comment)))
+def _tools(brief: Brief, covered: list[Neighbour]) -> list[str]:
+    """The tool that comments name most. What has a digit may be an identifier, unless the target calls it so."""
+    known = {tool_name(tool) for branch in brief.inventory.of(Step.plan) for tool in listed_tools(branch)}
+    named = Counter(name for one in covered for name in set(_TOOL.findall(one.case.comment)) if name in known or publishable(name, set()))
     return [name for name, _ in named.most_common(1)]
 
 
 def _slug(brief: Brief, covered: list[Neighbour], cues: list[str]) -> str | None:
     """A name for the leaf: from the tool that it calls, else from its first plain cue."""
-    tools = _tools(covered)
+    tools = _tools(brief, covered)
     candidates = [re.sub(r"^(?:send|get|check|open|start|create|order|stop)_", "", tools[0])] if tools else []
     candidates += ["_".join(words(cue)) for cue in cues]
     fit = (one for one in candidates if re.fullmatch(r"[a-z][a-z0-9_]{2,40}", one))

@@ -303,3 +303,53 @@ def test_a_fixed_name_in_the_address_is_offered_to_go(address: str, offered: boo
     given = brief(case("that is somebody else", reply=f"Hello,\n\n{address.format(name='Ann')}{SORRY}"), changes)
     found = [offer.change.old for offer in reply.offers(given) if "address" in offer.summary]  # type: ignore[union-attr]
     assert found == ([address] if offered else [])
+
+
+# ---- what belongs to one customer is published by nobody
+
+
+def cues_offered(one: Case, *rejected: Case, room: Any = boundary) -> set[str]:
+    return {cue for change in changes_of(room.offers(brief(one, CUES, rejected=list(rejected)))) for cue in change.cues}
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("broken! account NSB015051 came in pieces", "account NSB015051 in pieces, and late"),
+        ('broken! "Mrs <NAME_1B> called" says it', "Mrs <NAME_1B> called, it came late"),
+        ('broken! "flat 7b" came in pieces', "flat 7b in pieces, and late"),
+        ("broken! lovelace says so", "lovelace here, it came late"),
+        ('broken! "Byron Lovelace wrote" says it', "Byron Lovelace wrote, it came late"),
+    ],
+)
+def test_no_identifier_placeholder_or_name_becomes_a_cue(said: str, written: str) -> None:
+    read = {"person": {"family_name": "Lovelace", "given_name": "Ada Byron"}}
+    for cue in cues_offered(case(said, text=written, extraction=read)):
+        assert not any(char in cue for char in "0123456789<>") and not {"lovelace", "byron"} & set(cue.split()), cue
+
+
+def test_a_value_that_was_read_is_no_cue_and_a_cue_that_the_target_has_may_move_whatever_was_read() -> None:
+    read = case(
+        "this is a broken one, in a crate", text=f"{BOTH} In a crate.", extraction={"order": {"packing": ["crate"], "state": "delayed", "size": "in"}}
+    )
+    offered = cues_offered(read)
+    assert "delayed" in offered and not any("crate" in cue.split() for cue in offered)
+    assert any("crate" in cue.split() for cue in cues_offered(case("this is a broken one, in a crate", text=f"{BOTH} In a crate.")))
+
+
+def test_no_leaf_is_named_after_a_customer() -> None:
+    people = [
+        case("lovelace estate A77 again, its own topic: call send_a77", leaf="parcel/other", text=f"lovelace estate A77 {word}", reply="we will read it.",
+             extraction={"person": {"surname": "x", "last_name": "Lovelace"}})
+        for word in ("papers", "keys", "will")
+    ]  # fmt: skip
+    (offer,) = promotion.offers(brief(people[0], rejected=people[1:]))
+    assert (offer.change.leaf, list(offer.change.cues), offer.change.tools) == ("estate", ["estate"], [])  # type: ignore[union-attr]
+
+
+def test_no_branch_is_named_after_a_customer() -> None:
+    flags = {"p.json:parcel/late.gone": {"when": "flag gone", "template": "security.call", "tools": []}}
+    told = {"leaf": "parcel/broken", "reply": "a new one leaves tomorrow.", "corrected_reply": "please wait for our call."}
+    one = case("lovelace abroad: never a new one", **told, extraction={"person": {"family_name": "Lovelace"}})
+    named = {change.branch for change in changes_of(plan.offers(brief(one, flags)))}
+    assert "abroad" in named and "lovelace" not in named
