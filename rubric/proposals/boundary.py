@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from rubric.drafting import Brief
 from rubric.entries import Entry, Inventory
-from rubric.proposals.leaves import OTHER, cues_of, matched, taken_leaf
+from rubric.proposals.leaves import HEAVY, OTHER, cues_of, matched, taken_leaf
 from rubric.proposals.offer import Offer, Signal, signals
 from rubric.proposals.plan import branches_of
 from rubric.publishable import publishable, values_of
@@ -21,8 +21,6 @@ NEAR = 3
 """leaves that come next by their cues, which may be the right one"""
 VAGUE = 0.3
 """share of a leaf's name that a comment may hold by chance"""
-HEAVY = 2
-"""times the heaviest cue of a leaf that a new one may weigh"""
 
 
 def offers(brief: Brief) -> Iterator[Offer]:

@@ -3,11 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from math import ceil
+from statistics import median
 
 from rubric.drafting import Brief, Neighbour
 from rubric.entries import Entry
 from rubric.inventory import find, listed_tools, shown_text, template, tool_name
-from rubric.proposals.leaves import OTHER, cues_of, matched, taken_leaf
+from rubric.proposals.leaves import HEAVY, OTHER, cues_of, matched, taken_leaf
 from rubric.proposals.offer import Offer, Signal, signals
 from rubric.proposals.plan import taken_branch
 from rubric.publishable import publishable, values_of
@@ -42,7 +44,7 @@ def offers(brief: Brief) -> Iterator[Offer]:
     reply = written or (usual[0] if usual else None)
     if reply is None or slug is None or find(brief.inventory, Step.intent, (parent, slug)) is not None:
         return
-    weight = _telling(brief, here)
+    weight = _telling(brief, covered, cues)
     look_alikes = [one.case_id for one in stay]
     found = (exact(customer_text(brief.case), cue) for cue in cues)
     until = "" if written else "; until it has a reply of its own, it answers as Other does"
@@ -62,10 +64,26 @@ def offers(brief: Brief) -> Iterator[Offer]:
     )  # fmt: skip
 
 
-def _telling(brief: Brief, here: Entry) -> int:
-    """A weight that wins against Other's heaviest cue and any other leaf's."""
-    others = (max(cues_of(one).values(), default=1) for one in brief.inventory.of(Step.intent))
-    return min(100, max(cues_of(here).values(), default=1) + max(others, default=1))
+def _telling(brief: Brief, covered: list[Neighbour], cues: list[str]) -> int:
+    """The weight that each cue needs to turn the scale for all tickets of the cluster, as far as one word should weigh so much.
+
+    A leaf has to come before every other, and to reach what is enough to be taken at all: the least that an accepted ticket's leaf had.
+    """
+    leaves = brief.inventory.of(Step.intent)
+    usual = round(median([heaviest for one in leaves if (heaviest := max(cues_of(one).values(), default=0)) > 0] or [1]))
+    enough = min((won for one in brief.accepted if (won := _won(brief, one.case)) > 0), default=usual)
+    weight = 1
+    for one in covered:
+        text = customer_text(one.case)
+        best = max((sum(matched(leaf, text).values()) for leaf in leaves), default=0)
+        weight = max(weight, ceil(max(best + 1, enough) / sum(holds_phrase(text, cue) for cue in cues)))
+    return min(weight, HEAVY * usual, 100)
+
+
+def _won(brief: Brief, case: Case) -> int:
+    """The score by which an accepted ticket reached its leaf, 0 for Other: what belongs nowhere needs less."""
+    leaf = find(brief.inventory, Step.intent, case.plan.leaf.split("/"))
+    return sum(matched(leaf, customer_text(case)).values()) if leaf is not None and leaf.words[-1] != OTHER else 0
 
 
 def _promotion_signals(brief: Brief, size: int, tools: list[str], written: bool) -> list[Signal]:

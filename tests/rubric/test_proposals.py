@@ -103,6 +103,23 @@ def test_a_cue_is_never_a_single_letter() -> None:
         assert all(len(cue) >= 2 for cue in offer.change.cues)  # type: ignore[union-attr]
 
 
+def weights(changes: Mapping[str, Any] | None = None, text: str = "", accepted: list[Case] | None = None) -> set[int]:
+    cluster = [case("customs papers again, its own topic", leaf="parcel/other", text=f"customs papers {word} {text}", reply="we will read it.")
+               for word in ("one", "two", "three")]  # fmt: skip
+    (offer,) = promotion.offers(brief(cluster[0], changes, rejected=cluster[1:], accepted=accepted))
+    return set(offer.change.cues.values())  # type: ignore[union-attr]
+
+
+def test_cues_of_a_new_leaf_weigh_what_the_tickets_of_the_cluster_need_and_no_more() -> None:
+    """Two cues; leaves are won with one cue of 5."""
+    heavy = {"i.json:parcel.late.cues": {"late": 40, "delayed": 5}, "i.json:parcel.broken.cues": {"damaged": 5, "smashed": 5}}
+    assert weights() == weights(heavy) == {5}  # nothing else speaks for these tickets: what is usual is enough, whatever one leaf has
+    assert weights(text="damaged") == {6} and weights(text="damaged smashed") == {10}
+    assert weights(accepted=[case("", text="late and delayed")]) == {10}  # the least that an accepted leaf was won with
+    assert weights(accepted=[case("", text="late"), case("", text="late and delayed"), case("", leaf="parcel/other", text="parcel")]) == {5}
+    assert weights(text="damaged smashed late delayed") == {10}  # no word should weigh more
+
+
 # ---- extraction
 
 
