@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from rubric.drafting import Brief
 from rubric.entries import Entry, Inventory
-from rubric.inventory import keyed
+from rubric.inventory import ids_beside, keyed, under
 from rubric.proposals.offer import Offer, signals
 from rubric.proposals.plan import taken_branch
 from rubric.reading import customer_text, mentions, says, words
@@ -43,7 +43,7 @@ def _spoken_of(brief: Brief) -> Iterator[Offer]:
         with suppress(ValidationError):
             yield Offer(
                 step=Step.extraction,
-                target=f"extraction:{group}.{field}",
+                target=_id_of(brief, group, field),
                 change=AddExtractionField(group=group, field=field, label=field.replace("_", " "), example=field.replace("_", " ")),
                 summary=f"Read {group}.{field}, which files of the target speak of and no field fills.",
                 signals=signals(
@@ -69,7 +69,7 @@ def _token_offer(brief: Brief, groups: dict[str, list[Entry]], group: str, field
     pattern = _pattern(brief, token, groups[group])
     return Offer(
         step=Step.extraction,
-        target=f"extraction:{group}.{field}",
+        target=_id_of(brief, group, field),
         change=AddExtractionField(group=group, field=field, label=field.replace("_", " "), pattern=pattern, example=token),
         summary=f"Read {group}.{field}, which the config uses and no field fills.",
         signals=said,
@@ -77,6 +77,11 @@ def _token_offer(brief: Brief, groups: dict[str, list[Entry]], group: str, field
         must=[Expectation(part="extraction", contains=f"{group}.{field}")],
         instead=f"reads {group}.{field} from the ticket",
     )
+
+
+def _id_of(brief: Brief, group: str, field: str) -> str:
+    """The id that a new field will have, as its siblings' are spelled."""
+    return min(ids_beside(under(brief.inventory, Step.extraction, (group,)), field))
 
 
 def forms(brief: Brief) -> Iterator[Offer]:

@@ -150,6 +150,22 @@ def test_a_value_is_offered_to_a_field_that_a_branch_waits_for_and_only_if_nothi
     assert list(extraction.offers(brief(read))) == []
 
 
+def test_a_new_field_is_named_as_its_siblings_are() -> None:
+    """A target whose fields stand below their name: `order.order_number.form`."""
+    given = brief(
+        case("it is right there", leaf="parcel/broken", text="V-8812", reply="please tell us the voucher code on the box."), spoken_of="order.size"
+    )
+    below = {
+        f"{name}.form" if one.step == "extraction" else name: one.model_copy(update={"id": f"{name}.form", "path": (*one.path, "form")})
+        if one.step == "extraction"
+        else one
+        for name, one in given.inventory.entries.items()
+    }
+    inventory = Inventory(entries=below, spoken_of=given.inventory.spoken_of)
+    targets = {offer.target for offer in extraction.offers(given.model_copy(update={"inventory": inventory}))}
+    assert targets == {"extraction:order.size.form", "extraction:order.voucher.form", "extraction:order.city.form"}
+
+
 # ---- fetch
 
 
