@@ -143,7 +143,7 @@ def _as_written(comment: str, word: str) -> str:
 def _body(brief: Brief, corrected: str) -> str:
     """The reviewer's reply without the greeting that the pipeline puts in front."""
     made = template_of(brief.case.plan.reply, brief.inventory)
-    greeting = brief.case.plan.reply[: made[1].start()] if made else ""
+    greeting = brief.case.plan.reply[: made[1].start] if made else ""
     return corrected.removeprefix(greeting) if greeting.strip() else corrected
 
 

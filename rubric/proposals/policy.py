@@ -34,7 +34,7 @@ def offers(brief: Brief) -> Iterator[Offer]:
 def _added(brief: Brief, taken: Entry) -> Iterator[str]:
     """Sentences of the reply that are a setting of the branch and not part of its template."""
     made = template_of(brief.case.plan.reply, brief.inventory)
-    body = made[1].group() if made else ""
+    body = made[1].text if made else ""
     for value in taken.value.values() if isinstance(taken.value, dict) else ():
         if (
             isinstance(value, str)

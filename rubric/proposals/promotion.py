@@ -185,7 +185,7 @@ def _common_reply(brief: Brief, covered: list[Neighbour]) -> str | None:
         corrected = one.case.rejection.corrected_reply if one.case.rejection else None
         if corrected:
             made = template_of(one.case.plan.reply, brief.inventory)
-            greeting = one.case.plan.reply[: made[1].start()] if made else ""
+            greeting = one.case.plan.reply[: made[1].start] if made else ""
             replies.append(corrected.removeprefix(greeting).strip() if greeting.strip() else corrected.strip())
     return min(Counter(replies).items(), key=lambda item: (-item[1], len(item[0])))[0] if replies else None
 

@@ -51,7 +51,7 @@ def _from_correction(brief: Brief, reply: str, corrected: str, told: int) -> Ite
     made = template_of(reply, brief.inventory)
     if made is None:
         return
-    body = made[1].group()
+    body = made[1].text
     # a corrected reply may leave the greeting out
     pair = min((found for found in (replaced(reply, corrected), replaced(body, corrected)) if found), key=lambda one: len(one[0]), default=None)
     if pair is None or not pair[0].strip():
