@@ -242,6 +242,8 @@ class Hint(Value):
     """Ids of accepted cases that must not change."""
     changes_controls: list[str] = []
     """Accepted cases whose plan changes with this hint, as replay showed; a person should see none."""
+    controls_not_tried: list[str] = []
+    """Those of the controls whose replay did not end in time, so that nothing is known of them."""
     eval_to_move: str | None = None
     """Id of the suite that shows the change."""
     must: list[Expectation] = []
