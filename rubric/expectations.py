@@ -69,19 +69,23 @@ def difference(before: Plan, after: Plan) -> list[str]:
 
 
 def _extracted(plan: Plan) -> dict[str, Any]:
+    """Dotted name → value, of the fields that are filled: a pipeline may name a field that it found nothing for, or leave it out."""
+    return {name: value for name, value in _named(plan).items() if value not in (None, "", [])}
+
+
+def _named(plan: Plan) -> dict[str, Any]:
     return {f"{group}.{field}": value for group, fields in plan.extraction.items() for field, value in fields.items()}
 
 
 def _field_is(plan: Plan, wanted: str) -> bool:
     name, _, text = wanted.partition("=")
-    value = _extracted(plan).get(name)
+    value = _named(plan).get(name)
     # a field may hold several readings; one that fits is enough
     return any(one is not None and str(one) == text for one in (value if isinstance(value, list) else [value]))
 
 
 def _field_filled(plan: Plan, name: str) -> bool:
-    value = _extracted(plan).get(name)
-    return value is not None and value != "" and value != []
+    return name in _extracted(plan)
 
 
 def _tools(plan: Plan) -> list[str]:

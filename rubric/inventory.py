@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from rubric.entries import Entry, Inventory
 from rubric.schema import Step
@@ -42,6 +43,18 @@ def branches(inventory: Inventory, leaf: str) -> set[str]:
     plan = find(inventory, Step.plan, leaf.split("/"))
     inside = {str(key) for key in plan.value} if plan and isinstance(plan.value, dict) else set()
     return inside | {entry.words[-1] for entry in under(inventory, Step.plan, leaf.split("/"))}
+
+
+def listed_tools(branch: Entry) -> list[str | dict[str, Any]]:
+    """What a branch calls, names or mappings. What else its list may hold calls nothing, nor does what is no list."""
+    found = branch.view.get("tools")
+    return [tool for tool in found if isinstance(tool, str | dict)] if isinstance(found, list) else []
+
+
+def tool_name(tool: str | dict[str, Any]) -> str:
+    """The name of a listed tool, "" for one that has none."""
+    name = tool if isinstance(tool, str) else tool.get("name")
+    return name if isinstance(name, str) else ""
 
 
 def is_named(entry: Entry, name: str) -> bool:

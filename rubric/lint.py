@@ -8,6 +8,7 @@ from rubric.catalogue import Card, Catalogue
 from rubric.entries import Entry, Inventory
 from rubric.findings import finding, texts_of
 from rubric.inventory import branches, find, ids_beside, is_named, keyed, scope_exists, shown_number, shown_text, template, under
+from rubric.publishable import private_cues
 from rubric.reading import PLACEHOLDER
 from rubric.schema import Case, Finding, Hint, Risk, Step, text_of
 
@@ -22,7 +23,7 @@ def lint(hint: Hint, case: Case, inventory: Inventory, catalogue: Catalogue, twi
     card = catalogue.recipe(hint.recipe)
     return [
         *_evidence(hint, case),
-        *_masked(hint),
+        *_masked(hint, case, inventory),
         *_place(hint, card, inventory),
         *_stability(hint, inventory),
         *_names(hint.change, inventory),
@@ -39,11 +40,13 @@ def confirmable(findings: Sequence[Finding]) -> bool:
     return not any(found.blocks for found in findings)
 
 
-def _masked(hint: Hint) -> Iterator[Finding]:
-    """A placeholder stands for somebody's data; in a template it would go out to everybody."""
+def _masked(hint: Hint, case: Case, inventory: Inventory) -> Iterator[Finding]:
+    """A placeholder stands for somebody's data; in a template it would go out to everybody. So would what is no placeholder and should be."""
     for field, text in texts_of("change", hint.change.model_dump(mode="json")):
         if PLACEHOLDER.search(text):
             yield finding("placeholder_in_change", field)
+    if isinstance(hint.change, r.PromoteOtherIntent | r.RefineIntentBoundary) and private_cues(hint.change.cues, case, inventory):
+        yield finding("value_in_cue", "change.cues")
 
 
 def _evidence(hint: Hint, case: Case) -> Iterator[Finding]:

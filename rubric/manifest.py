@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from rubric.entries import Entry, Inventory
+from rubric.recipes import argues
+from rubric.rendering import names_in
 from rubric.schema import Step
 from rubric.strict import Unreadable, load_json, load_yaml
 
@@ -100,6 +102,15 @@ class Edit(_Part):
     """Repeat for every item of a list or mapping; `{item}` and `{key}` name it."""
     if_: str | None = Field(default=None, alias="if")
     """Skip unless this renders to something."""
+
+    @model_validator(mode="after")
+    def _edits_by_what_it_does(self) -> "Edit":
+        """Two changes that are told apart by nothing else would be taken for one."""
+        texts = [self.file, self.at, self.value, self.old, self.was, self.before]
+        names = [*names_in(texts), *(name for text in (self.each, self.if_) for name in names_in(text, bare=True))]
+        if wrong := next(filter(argues, names), None):
+            raise ValueError(f"{{{wrong}}} argues for a change and cannot be written into a file")
+        return self
 
 
 class RecipeRules(_Part):

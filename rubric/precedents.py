@@ -167,12 +167,12 @@ def rank(brief: Brief, catalogue: Catalogue, near: Sequence[Precedent]) -> list[
     found: dict[str, tuple[float, Offer]] = {}
     seen = brief.model_copy(update={"inventory": nameable(brief.inventory)})
     for room in (boundary, promotion, extraction, fetch, plan, policy, repair, reply):
-        with suppress(ValidationError):  # a change that cannot be written down: what the room offered before it stands, as do the other rooms
+        with suppress(ValidationError):  # rooms leave out what cannot be written down; one that does not costs no other room
             for offer in room.offers(seen):
                 score = offer.score + 0.1 * min(2, said_of(brief.case.comment, catalogue, offer.change.recipe)) + _support(offer, near)
-                key = offer.change.model_dump_json()
-                if key not in found or found[key][0] < score:
-                    found[key] = (score, offer)
+                with suppress(ValueError):  # half a character inside a tool, which no JSON can hold
+                    key = offer.change.model_dump_json()
+                    found[key] = max(found.get(key, (score, offer)), (score, offer), key=lambda one: one[0])
     return sorted(found.values(), key=lambda one: (-one[0], one[1].target, one[1].change.model_dump_json()))
 
 

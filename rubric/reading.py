@@ -1,12 +1,14 @@
 """Reads comments and tickets as words: tokens, quoted phrases, shared n-grams, mentions of config names, differences of two texts."""
 
 import re
+import sys
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rapidfuzz.distance import OSA
 
@@ -15,13 +17,16 @@ from rubric.schema import Case, Step
 from rubric.strict import load_yaml
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
-PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*_[0-9]+[A-Z]?>")
+PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*_[0-9]+[A-Z]?>", re.IGNORECASE)
+"""what stands for masked data, also in text that was folded"""
 _QUOTES = re.compile(
     '"([^"\n]{2,300})"|“([^”“\n]{2,300})[”“]|„([^“”\n]{2,300})[“”]|«([^»\n]{2,300})»|»([^«\n]{2,300})«'
     "|‘([^’\n]{2,300})’|`([^`\n]{2,300})`|(?<!\\w)'([^'\n]{3,300})'(?!\\w)"
 )
 LOOKED_AT = 3000
 """characters of a text whose runs of words are looked at: what a long thread is about is said early"""
+SLOT = 300
+"""characters that a slot of a template may be filled with"""
 _SLOT = re.compile(r"\\?\{[^{}]*\\?\}")
 
 
@@ -85,14 +90,14 @@ def customer_text(case: Case) -> str:
 
 
 def ngrams(text: str, longest: int = 3) -> set[str]:
-    """Runs of one to `longest` words that neither start nor end with a stopword."""
+    """Runs of one to `longest` words that neither start nor end with a stopword. A word with a digit is an identifier and in none."""
     found: set[str] = set()
     for sentence in re.split(r"[.!?\n;:()]", PLACEHOLDER.sub(".", text[:LOOKED_AT])):
         row = WORD.findall(fold(sentence))
         for size in range(1, longest + 1):
             for start in range(len(row) - size + 1):
                 run = row[start : start + size]
-                if run[0] not in stopwords() and run[-1] not in stopwords() and not any(word.isdigit() for word in run):
+                if run[0] not in stopwords() and run[-1] not in stopwords() and not any(char.isdigit() for word in run for char in word):
                     found.add(" ".join(run))
     return found
 
@@ -150,15 +155,57 @@ def replaced(old: str, new: str) -> tuple[str, str] | None:
     return "".join(first[start:end]), "".join(second[other_start:other_end])
 
 
-def rendered_from(reply: str, template: str) -> re.Match[str] | None:
-    """Where a reply holds a template's text, its slots filled with anything; group 0 is the rendered text."""
+class Stretch(NamedTuple):
+    """A part of a text: `text` stands from `start` on, before `end`."""
+
+    start: int
+    end: int
+    text: str
+
+
+def rendered_from(reply: str, template: str) -> Stretch | None:
+    """Where a reply holds a template's text, its slots filled with up to `SLOT` characters: the first such place, slots as short as can be."""
     if len(template) < 8:
         return None
-    expression = "(.{0,300}?)".join(re.escape(part) for part in re.split(r"\{[^{}]*\}", template))
-    return re.search(expression, reply, re.DOTALL)
+    return placed(reply, re.split(r"\{[^{}]*\}", template), SLOT)
 
 
-def template_of(reply: str, inventory: Inventory) -> tuple[str, re.Match[str]] | None:
+def placed(text: str, parts: Sequence[str], widest: int) -> Stretch | None:
+    """The first place where some parts follow each other, at most `widest` characters apart.
+
+    What `part(.{0,widest}?)part…` finds, in a time that grows with text and parts and not with their combinations: from the last part backwards,
+    only those places of a part are kept from which the rest can be reached; then each part is taken where it comes first.
+    """
+    if not all(part in text for part in parts):
+        return None
+    reachable = [_places(text, parts[-1])]  # the last part first
+    for part in reversed(parts[:-1]):
+        after = reachable[-1]
+        reachable.append([one for one in _places(text, part) if _first(after, one + len(part)) <= one + len(part) + widest])
+    if not reachable[-1]:
+        return None
+    start = end = reachable[-1][0]
+    for part, places in zip(parts, reversed(reachable), strict=True):
+        end = _first(places, end) + len(part)
+    return Stretch(start, end, text[start:end])
+
+
+def _places(text: str, part: str) -> list[int]:
+    """Everywhere that a part stands, overlapping ones too; an empty one stands everywhere."""
+    found, at = [], text.find(part)
+    while at >= 0:
+        found.append(at)
+        at = text.find(part, at + 1) if at < len(text) else -1
+    return found
+
+
+def _first(places: Sequence[int], start: int) -> int:
+    """The first of some places, in order, from a start on; `sys.maxsize` for none."""
+    number = bisect_left(places, start)
+    return places[number] if number < len(places) else sys.maxsize
+
+
+def template_of(reply: str, inventory: Inventory) -> tuple[str, Stretch] | None:
     """The template that a reply was rendered from: (name, where). The longest match wins."""
     found = []
     for entry in inventory.of(Step.reply):

@@ -16,6 +16,11 @@ class _Change(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+def argues(field: str) -> bool:
+    """Whether a field of a change argues for it. Such a field names cases and edits nothing: changes that differ in it are the same."""
+    return field in _ARGUMENTS
+
+
 class PromoteOtherIntent(_Change):
     """Give a cluster of tickets in an Other leaf a leaf of its own."""
 

@@ -1,7 +1,7 @@
 """Fills the manifest's templates: strings over the fields of a change, a case or a plan. What is filled in is never read as a template."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -100,6 +100,20 @@ def render_word(template: Any, fields: Mapping[str, Any], what: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
         raise NothingToName(f"{what} ({template}) renders to no text")
     return str(value)
+
+
+def names_in(template: Any, *, bare: bool = False) -> Iterator[str]:
+    """The fields that a template names, right or wrong. `bare`: a text without braces is one expression, as in `if` and `each`."""
+    if isinstance(template, Mapping):
+        for key, inside in template.items():
+            yield from names_in(key)
+            yield from names_in(inside)
+    elif isinstance(template, list):
+        for inside in template:
+            yield from names_in(inside)
+    elif isinstance(template, str):
+        found = [template] if bare and "{" not in template else [one for one in _TOKEN.findall(template) if one]
+        yield from (re.split(r"[.|]", expression.strip())[0] for expression in found)
 
 
 def asked(template: str, fields: Mapping[str, Any]) -> Any:

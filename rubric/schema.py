@@ -244,6 +244,8 @@ class Hint(Value):
     """Accepted cases whose plan changes with this hint, as replay showed; a person should see none."""
     also_moves: list[str] = []
     """Other rejections whose plan it moves in the same way, as replay showed."""
+    controls_not_tried: list[str] = []
+    """Those of the controls whose replay did not end in time, so that nothing is known of them."""
     eval_to_move: str | None = None
     """Id of the suite that shows the change."""
     must: list[Expectation] = []

@@ -260,13 +260,17 @@ def _policy_edits(manifest: Manifest, policies: Any) -> dict[str, list[Edit]]:
     value: dict[str, Any] = {scope: "{scope}", words: "{text}"}
     holder = Counter(key for rule in rules for key, inside in rule.items() if isinstance(inside, dict)).most_common(1)
     if holder:
-        lists = [(key, inside) for rule in rules for key, inside in rule.get(holder[0][0], {}).items() if isinstance(inside, list)]
+        lists = [(key, inside) for rule in rules for key, inside in _mapping(rule.get(holder[0][0])).items() if isinstance(inside, list)]
         sentences = Counter(key for key, inside in lists if any(is_words(item) for item in inside)).most_common(1)
         tools = Counter(key for key, inside in lists if inside and not any(is_words(item) for item in inside)).most_common(1)
         value[holder[0][0]] = {
             key: filled for found, filled in ((sentences, "{blocks_sentences|filled}"), (tools, "{blocks_tools|filled}")) for key, _ in found
         }
     return {"add_policy_rule": [Edit.model_validate({"op": "add", "file": file, "at": ["{rule}"], "value": value})]}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _most(rules: list[dict[str, Any]], looks: Callable[[Any], bool]) -> str | None:

@@ -15,7 +15,7 @@ from rubric.recipes import edit_of
 from rubric.schema import Case, Hint, Plan, Step, WorkedExample
 from service.redaction import redact, redact_plan
 from service.targets import Target
-from service.trials import Trials
+from service.trials import Trial, Trials
 
 TRIES = 20
 """most tries for one case"""
@@ -77,6 +77,8 @@ class _Lab:
     around: Around
     tried: int = 0
     broke: int = 0
+    late: frozenset[str] = frozenset()
+    """other cases whose replay did not end in time, as the target stands or in the last try: nothing is known of them"""
     _masks: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -85,7 +87,7 @@ class _Lab:
         base = self.trials.before(self.target, self._tickets)
         if own in base.failures:
             raise PortError(base.failures[own], f"replay gives no plan for the case as the target stands: {base.failures[own]}")
-        self._before = base.after
+        self._before, self._slow = base.after, _timed_out(base)
         self.end = time.monotonic() + SECONDS
 
     @property
@@ -99,10 +101,10 @@ class _Lab:
         if (known := self.trials.known(self.target, key, mine)) is not None and known == self._before.get(mine):
             return {}  # seen when a like rejection was drafted: it leaves this case alone
         self.tried += 1
-        after = self.trials.of(self.target, hints, key, self._concerned(hints)).after
-        return {
-            one: (self._masked(one, self._before.get(one)), self._masked(one, plan)) for one, plan in after.items() if plan != self._before.get(one)
-        }
+        trial = self.trials.of(self.target, hints, key, self._concerned(hints))
+        self.late = (self._slow | _timed_out(trial)) - {mine}
+        changed = {one: plan for one, plan in trial.after.items() if plan != self._before.get(one) and one not in self.late}
+        return {one: (self._masked(one, self._before.get(one)), self._masked(one, plan)) for one, plan in changed.items()}
 
     def breaks(self, hint: Hint) -> bool:
         """Whether the step's own evals lose a row by the change."""
@@ -121,6 +123,10 @@ class _Lab:
         if case_id not in self._masks:
             self._masks[case_id] = redact(self.around.originals[case_id])[1]
         return Plan.model_validate(redact_plan(plan, self._masks[case_id]))
+
+
+def _timed_out(trial: Trial) -> frozenset[str]:
+    return frozenset(one for one, code in trial.failures.items() if code == "timeout")
 
 
 def _key(hints: Sequence[Hint]) -> str:
@@ -158,16 +164,19 @@ def _in_turn(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
 
 
 def _screened(lab: _Lab, group: Sequence[Candidate]) -> Iterator[Candidate]:
-    """The candidates of a group that may have an effect on the case."""
+    """The candidates of a group that may have an effect on the case: one change's effect is assumed not to be undone by another's.
+
+    Where all together break the target, one of them may: each half is looked at for itself, down to single ones.
+    """
     if len(group) == 1:
         yield group[0]
         return
     if lab.spent:
         return
     before, after = lab.look([one.hint for one in group]).get(lab.around.case_id, (None, None))
-    if before is None or after is None:
+    if before is None:
         return
-    likely = [one for one in group if _claims(one.hint, before, after)]
+    likely = [one for one in group if after is not None and _claims(one.hint, before, after)]
     if likely and len(likely) < len(group):
         yield from _screened(lab, likely)
         return
@@ -207,8 +216,9 @@ def _tried(lab: _Lab, candidate: Candidate) -> Proof | None:
         lab.broke += 1
         return None  # the gate would not let it through
     confidence = hint.confidence.model_copy(update={"replay": "moved", "weight": round(score, 2)})
-    shown: dict[str, Any] = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence, "changes_controls": harmed}
-    shown["also_moves"] = sorted(alike)
+    late = [one for one in lab.around.controls if one in lab.late]
+    shown: dict[str, Any] = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence}
+    shown |= {"changes_controls": harmed, "controls_not_tried": late, "also_moves": sorted(alike)}
     return Proof(hint.model_copy(update=shown), score)
 
 

@@ -2,12 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+
+from pydantic import ValidationError
 
 from rubric.drafting import Brief
 from rubric.entries import Entry, Inventory
-from rubric.proposals.leaves import OTHER, cues_of, matched, taken_leaf
+from rubric.proposals.leaves import HEAVY, OTHER, cues_of, matched, taken_leaf
 from rubric.proposals.offer import Offer, Signal, signals
 from rubric.proposals.plan import branches_of
+from rubric.publishable import publishable, values_of
 from rubric.reading import content, customer_text, exact, fold, holds_phrase, ngrams, quoted, share_said, template_of, tokens_of
 from rubric.recipes import RefineIntentBoundary
 from rubric.schema import Expectation, Step
@@ -17,8 +21,6 @@ NEAR = 3
 """leaves that come next by their cues, which may be the right one"""
 VAGUE = 0.3
 """share of a leaf's name that a comment may hold by chance"""
-HEAVY = 2
-"""times the heaviest cue of a leaf that a new one may weigh"""
 
 
 def offers(brief: Brief) -> Iterator[Offer]:
@@ -50,9 +52,10 @@ def offers(brief: Brief) -> Iterator[Offer]:
             sibling=0.04 * (here.words[0] == there.words[0]),
         )  # fmt: skip
         for cue, reasons in around.cues(there):
-            offer = _refine(here, there, cue, text, scores, [*said, *reasons], natural=clear < 0.5 and not answers)
-            if offer is not None:
-                yield offer
+            with suppress(ValidationError):
+                offer = _refine(here, there, cue, text, scores, [*said, *reasons], natural=clear < 0.5 and not answers)
+                if offer is not None:
+                    yield offer
 
 
 def _named(inventory: Inventory, comment: str, here: Entry) -> dict[str, float]:
@@ -89,6 +92,7 @@ class _Around:
         self._kept = [customer_text(one.case) for one in brief.accepted if one.case.plan.leaf == path]
         self._like = [customer_text(one.case) for one in brief.rejected if one.case.plan.leaf == path]
         self._phrases = {fold(phrase).strip() for phrase in quoted(self._comment) if exact(self._text, phrase)}
+        self._values = values_of(brief.case)
         self._wrong = matched(here, self._text)
         self._names = {*tokens_of(path), *content(str(here.view.get("about", "")))}
         self._new: list[tuple[float, str]] | None = None
@@ -116,6 +120,8 @@ class _Around:
             self._new = []
             for run in sorted({*ngrams(self._text), *self._phrases}):
                 if any(holds_phrase(one, run) for one in self._kept) or set(run.split()) <= self._names or not 2 <= len(run) <= 80:
+                    continue
+                if not publishable(run, self._values):
                     continue
                 shared, told = sum(holds_phrase(one, run) for one in self._like), holds_phrase(self._comment, run)
                 if run not in self._wrong and (shared or told or run in self._phrases):

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+
+from pydantic import ValidationError
 
 from rubric.drafting import Brief
 from rubric.entries import Entry, Inventory
-from rubric.inventory import keyed
+from rubric.inventory import ids_beside, keyed, under
 from rubric.proposals.offer import Offer, signals
 from rubric.proposals.plan import taken_branch
 from rubric.reading import customer_text, mentions, says, words
@@ -24,7 +27,8 @@ def offers(brief: Brief) -> Iterator[Offer]:
     groups = _groups(brief.inventory)
     for group, field, where in _dangling(brief.inventory, groups):
         for token in _unread(brief.case):
-            yield _token_offer(brief, groups, group, field, where, token)
+            with suppress(ValidationError):
+                yield _token_offer(brief, groups, group, field, where, token)
 
 
 def _spoken_of(brief: Brief) -> Iterator[Offer]:
@@ -36,18 +40,19 @@ def _spoken_of(brief: Brief) -> Iterator[Offer]:
         if group not in groups or (group, field) in have:
             continue
         names = mentions(comment, field)
-        yield Offer(
-            step=Step.extraction,
-            target=f"extraction:{group}.{field}",
-            change=AddExtractionField(group=group, field=field, label=field.replace("_", " "), example=field.replace("_", " ")),
-            summary=f"Read {group}.{field}, which files of the target speak of and no field fills.",
-            signals=signals(
-                spoken_of=0.15, field_mentioned=0.3 * (names >= 0.99) + 0.15 * (0.5 <= names < 0.99), not_read=0.1 * tells(comment, "value")
-            ),
-            must=[Expectation(part="extraction", contains=f"{group}.{field}")],
-            instead=f"reads {group}.{field} from the ticket",
-            together="fields spoken of",
-        )
+        with suppress(ValidationError):
+            yield Offer(
+                step=Step.extraction,
+                target=_id_of(brief, group, field),
+                change=AddExtractionField(group=group, field=field, label=field.replace("_", " "), example=field.replace("_", " ")),
+                summary=f"Read {group}.{field}, which files of the target speak of and no field fills.",
+                signals=signals(
+                    spoken_of=0.15, field_mentioned=0.3 * (names >= 0.99) + 0.15 * (0.5 <= names < 0.99), not_read=0.1 * tells(comment, "value")
+                ),
+                must=[Expectation(part="extraction", contains=f"{group}.{field}")],
+                instead=f"reads {group}.{field} from the ticket",
+                together="fields spoken of",
+            )
 
 
 def _token_offer(brief: Brief, groups: dict[str, list[Entry]], group: str, field: str, where: str, token: str) -> Offer:
@@ -64,7 +69,7 @@ def _token_offer(brief: Brief, groups: dict[str, list[Entry]], group: str, field
     pattern = _pattern(brief, token, groups[group])
     return Offer(
         step=Step.extraction,
-        target=f"extraction:{group}.{field}",
+        target=_id_of(brief, group, field),
         change=AddExtractionField(group=group, field=field, label=field.replace("_", " "), pattern=pattern, example=token),
         summary=f"Read {group}.{field}, which the config uses and no field fills.",
         signals=said,
@@ -72,6 +77,11 @@ def _token_offer(brief: Brief, groups: dict[str, list[Entry]], group: str, field
         must=[Expectation(part="extraction", contains=f"{group}.{field}")],
         instead=f"reads {group}.{field} from the ticket",
     )
+
+
+def _id_of(brief: Brief, group: str, field: str) -> str:
+    """The id that a new field will have, as its siblings' are spelled."""
+    return min(ids_beside(under(brief.inventory, Step.extraction, (group,)), field))
 
 
 def forms(brief: Brief) -> Iterator[Offer]:
@@ -90,19 +100,20 @@ def forms(brief: Brief) -> Iterator[Offer]:
         for form in known:
             if form in _handled(entry):
                 continue
-            yield Offer(
-                step=Step.extraction,
-                target=entry.id,
-                change=AlterExtractionField(group=group, field=field, handles=form),
-                summary=f"Let {group}.{field} cope with the form '{form}' as other fields do.",
-                signals=signals(
-                    field_mentioned=0.3 * (names >= 0.99) + 0.15 * (0.5 <= names < 0.99),
-                    value_in_comment=0.25 * (value is not None and str(value) in comment),
-                    empty=0.05 * (value is None), not_read=unread, kin=0.05 * any(form in kin.get(key, ()) for key in entry.value),
-                ),
-                instead=f"reads {group}.{field} in the form '{form}'",
-                together="forms of fields",
-            )  # fmt: skip
+            with suppress(ValidationError):
+                yield Offer(
+                    step=Step.extraction,
+                    target=entry.id,
+                    change=AlterExtractionField(group=group, field=field, handles=form),
+                    summary=f"Let {group}.{field} cope with the form '{form}' as other fields do.",
+                    signals=signals(
+                        field_mentioned=0.3 * (names >= 0.99) + 0.15 * (0.5 <= names < 0.99),
+                        value_in_comment=0.25 * (value is not None and str(value) in comment),
+                        empty=0.05 * (value is None), not_read=unread, kin=0.05 * any(form in kin.get(key, ()) for key in entry.value),
+                    ),
+                    instead=f"reads {group}.{field} in the form '{form}'",
+                    together="forms of fields",
+                )  # fmt: skip
 
 
 def _handled(entry: Entry) -> list[str]:

@@ -1,7 +1,10 @@
 """Fetch: the record that was chosen, or not chosen, and the weights and threshold that made it so."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from statistics import median
+
+from pydantic import ValidationError
 
 from rubric.drafting import Brief
 from rubric.entries import Entry
@@ -65,17 +68,18 @@ def _weights(brief: Brief, kind: tuple[str, ...], weights: dict[str, Entry], thr
                 odd_weight=0.12 * _odd(brief, kind, field, start, up),
             )  # fmt: skip
             scores = {one.record_id: (one.score, one.score + (to - start) * (field in one.matched_fields)) for one in brief.case.plan.fetch}
-            yield Offer(
-                step=Step.fetch,
-                target=weights[field].id,
-                change=AdjustFetchWeight.model_validate(
-                    {"record_type": "_".join(kind) or None, "field": field, "from": int(start), "to": int(to), "scores": scores}
-                ),
-                summary=f"Let {field} count {int(to)} instead of {int(start)}, so that the record which matches on it wins.",
-                signals=weights_said,
-                must=[Expectation.model_validate({"part": "record", "is": other.record_id})],
-                instead=f"acts on {other.record_id}",
-            )
+            with suppress(ValidationError):
+                yield Offer(
+                    step=Step.fetch,
+                    target=weights[field].id,
+                    change=AdjustFetchWeight.model_validate(
+                        {"record_type": "_".join(kind) or None, "field": field, "from": int(start), "to": int(to), "scores": scores}
+                    ),
+                    summary=f"Let {field} count {int(to)} instead of {int(start)}, so that the record which matches on it wins.",
+                    signals=weights_said,
+                    must=[Expectation.model_validate({"part": "record", "is": other.record_id})],
+                    instead=f"acts on {other.record_id}",
+                )
 
 
 def _pair(case: Case, weights: dict[str, Entry]) -> tuple[set[str], set[str], float] | None:
@@ -132,14 +136,15 @@ def _to(brief: Brief, kind: tuple[str, ...], threshold: Entry, to: float, alike:
         wrong_record=0.3 * tells(comment, "record") * (not lower), thin=0.15 * (not lower and len(top.matched_fields) == 1),
         record_named=0.1 * (top.record_id in comment), explains_others=0.05 * min(4, alike),
     )  # fmt: skip
-    yield Offer(
-        step=Step.fetch,
-        target=threshold.id,
-        change=AdjustFetchThreshold.model_validate({"record_type": "_".join(kind) or None, "from": int(start), "to": int(to)}),
-        summary=f"Accept a record from a score of {int(to)} instead of {int(start)}.",
-        signals=said,
-        instead=f"acts on {top.record_id}" if lower else f"does not act on {top.record_id}",
-    )
+    with suppress(ValidationError):
+        yield Offer(
+            step=Step.fetch,
+            target=threshold.id,
+            change=AdjustFetchThreshold.model_validate({"record_type": "_".join(kind) or None, "from": int(start), "to": int(to)}),
+            summary=f"Accept a record from a score of {int(to)} instead of {int(start)}.",
+            signals=said,
+            instead=f"acts on {top.record_id}" if lower else f"does not act on {top.record_id}",
+        )
 
 
 def _number(value: float) -> str:

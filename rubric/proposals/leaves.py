@@ -7,6 +7,8 @@ from rubric.reading import holds_phrase
 from rubric.schema import Step
 
 OTHER = "other"
+HEAVY = 2
+"""times the heaviest cue of a leaf that a new one may weigh: no word should outweigh everything else"""
 
 
 def taken_leaf(brief: Brief) -> Entry | None:

@@ -1,4 +1,4 @@
-"""One candidate change with what speaks for it."""
+"""One candidate change with what speaks for it. One that cannot be written down is left out where it is made, and costs no other."""
 
 from rubric.recipes import Change
 from rubric.schema import Expectation, Step, Value

@@ -3,11 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+
+from pydantic import ValidationError
 
 from rubric.drafting import Brief
 from rubric.entries import Entry
 from rubric.inventory import branches, find, template, under
 from rubric.proposals.offer import Offer, signals
+from rubric.publishable import values_of
 from rubric.reading import content, mentions, rendered_from, says, template_of, tokens_of, words
 from rubric.recipes import AddPlanBranch
 from rubric.schema import Expectation, Step
@@ -60,23 +64,25 @@ def _as_elsewhere(brief: Brief, leaf: str, own: list[Entry]) -> Iterator[Offer]:
         (branch, reply_template, tools), times = model
         holder = template(brief.inventory, reply_template)
         text = str(holder.view.get("text", holder.value)) if holder else ""
-        yield Offer(
-            step=Step.plan,
-            target=_leaf_id(brief, leaf),
-            change=AddPlanBranch(
-                leaf=leaf, branch=branch, condition=condition, template=reply_template, tools=list(tools), before=_before(own, entries, brief)
-            ),
-            summary=f"Treat '{branch}' in {leaf} as {times} other leaves do.",
-            signals=signals(
-                condition_mentioned=0.45 * (told >= 0.99) + 0.2 * (0.5 <= told < 0.99), others_do_it=min(0.2, 0.05 * times),
-                must=0.15 * bool(says("must_branch", comment)), case_is_missing=0.15 * tells(comment, "condition", "action"),
-                same_destination=0.08 * min(3, _said_of(text, comment)),
-            ),
-            must=[Expectation.model_validate({"part": "tool", "is": tool}) for tool in tools] or [Expectation(part="reply", contains=_fixed(text))],
-            must_not=[],
-            instead=f"takes the branch {branch}",
-            together=f"branches of {leaf}",
-        )  # fmt: skip
+        with suppress(ValidationError):
+            yield Offer(
+                step=Step.plan,
+                target=_leaf_id(brief, leaf),
+                change=AddPlanBranch(
+                    leaf=leaf, branch=branch, condition=condition, template=reply_template, tools=list(tools), before=_before(own, entries, brief)
+                ),
+                summary=f"Treat '{branch}' in {leaf} as {times} other leaves do.",
+                signals=signals(
+                    condition_mentioned=0.45 * (told >= 0.99) + 0.2 * (0.5 <= told < 0.99), others_do_it=min(0.2, 0.05 * times),
+                    must=0.15 * bool(says("must_branch", comment)), case_is_missing=0.15 * tells(comment, "condition", "action"),
+                    same_destination=0.08 * min(3, _said_of(text, comment)),
+                ),
+                must=[Expectation.model_validate({"part": "tool", "is": tool}) for tool in tools]
+                or [Expectation(part="reply", contains=_fixed(text))],
+                must_not=[],
+                instead=f"takes the branch {branch}",
+                together=f"branches of {leaf}",
+            )  # fmt: skip
 
 
 def _said_of(text: str, comment: str) -> int:
@@ -123,6 +129,7 @@ def _condition_word(brief: Brief, leaf: str) -> str | None:
     entry = find(brief.inventory, Step.intent, leaf.split("/"))
     usual = {*tokens_of(leaf), *(words(str(entry.view.get("about", ""))) if entry else [])}
     tools = {part for name in _TOOL.findall(brief.case.comment) for part in name.split("_")}
+    usual |= {word for value in values_of(brief.case) for word in value.split()}  # a customer's own data names no branch
     return next(
         (word for word in content(brief.case.comment) if word.isascii() and word.isalpha() and word not in usual | tools and len(word) > 3), None
     )
@@ -136,7 +143,7 @@ def _as_written(comment: str, word: str) -> str:
 def _body(brief: Brief, corrected: str) -> str:
     """The reviewer's reply without the greeting that the pipeline puts in front."""
     made = template_of(brief.case.plan.reply, brief.inventory)
-    greeting = brief.case.plan.reply[: made[1].start()] if made else ""
+    greeting = brief.case.plan.reply[: made[1].start] if made else ""
     return corrected.removeprefix(greeting) if greeting.strip() else corrected
 
 

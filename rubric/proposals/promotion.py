@@ -3,13 +3,16 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from math import ceil
+from statistics import median
 
 from rubric.drafting import Brief, Neighbour
 from rubric.entries import Entry
-from rubric.inventory import find, shown_text, template
-from rubric.proposals.leaves import OTHER, cues_of, matched, taken_leaf
+from rubric.inventory import find, listed_tools, shown_text, template, tool_name
+from rubric.proposals.leaves import HEAVY, OTHER, cues_of, matched, taken_leaf
 from rubric.proposals.offer import Offer, Signal, signals
 from rubric.proposals.plan import taken_branch
+from rubric.publishable import publishable, values_of
 from rubric.reading import content, customer_text, exact, holds_phrase, ngrams, says, template_of, words
 from rubric.recipes import PromoteOtherIntent
 from rubric.schema import Case, Expectation, Step
@@ -35,13 +38,13 @@ def offers(brief: Brief) -> Iterator[Offer]:
     covered = [one for one in cluster if any(holds_phrase(customer_text(one.case), cue) for cue in cues)]
     if len(covered) < 3 or brief.case_id not in {one.case_id for one in covered}:
         return
-    written, tools = _common_reply(brief, covered), _tools(covered)
+    written, tools = _common_reply(brief, covered), _tools(brief, covered)
     parent, slug = _parent(brief, here, covered), _slug(brief, covered, cues)
     usual = _as_other(brief)
     reply = written or (usual[0] if usual else None)
     if reply is None or slug is None or find(brief.inventory, Step.intent, (parent, slug)) is not None:
         return
-    weight = _telling(brief, here)
+    weight = _telling(brief, covered, cues)
     look_alikes = [one.case_id for one in stay]
     found = (exact(customer_text(brief.case), cue) for cue in cues)
     until = "" if written else "; until it has a reply of its own, it answers as Other does"
@@ -61,10 +64,26 @@ def offers(brief: Brief) -> Iterator[Offer]:
     )  # fmt: skip
 
 
-def _telling(brief: Brief, here: Entry) -> int:
-    """A weight that wins against Other's heaviest cue and any other leaf's."""
-    others = (max(cues_of(one).values(), default=1) for one in brief.inventory.of(Step.intent))
-    return min(100, max(cues_of(here).values(), default=1) + max(others, default=1))
+def _telling(brief: Brief, covered: list[Neighbour], cues: list[str]) -> int:
+    """The weight that each cue needs to turn the scale for all tickets of the cluster, as far as one word should weigh so much.
+
+    A leaf has to come before every other, and to reach what is enough to be taken at all: the least that an accepted ticket's leaf had.
+    """
+    leaves = brief.inventory.of(Step.intent)
+    usual = round(median([heaviest for one in leaves if (heaviest := max(cues_of(one).values(), default=0)) > 0] or [1]))
+    enough = min((won for one in brief.accepted if (won := _won(brief, one.case)) > 0), default=usual)
+    weight = 1
+    for one in covered:
+        text = customer_text(one.case)
+        best = max((sum(matched(leaf, text).values()) for leaf in leaves), default=0)
+        weight = max(weight, ceil(max(best + 1, enough) / sum(holds_phrase(text, cue) for cue in cues)))
+    return min(weight, HEAVY * usual, 100)
+
+
+def _won(brief: Brief, case: Case) -> int:
+    """The score by which an accepted ticket reached its leaf, 0 for Other: what belongs nowhere needs less."""
+    leaf = find(brief.inventory, Step.intent, case.plan.leaf.split("/"))
+    return sum(matched(leaf, customer_text(case)).values()) if leaf is not None and leaf.words[-1] != OTHER else 0
 
 
 def _promotion_signals(brief: Brief, size: int, tools: list[str], written: bool) -> list[Signal]:
@@ -81,8 +100,7 @@ def _as_other(brief: Brief) -> tuple[str, list[str]] | None:
     taken = taken_branch(brief)
     holder = template(brief.inventory, str(taken.view.get("template", ""))) if taken else None
     text = shown_text(holder) if holder else None
-    tools = (taken.view.get("tools") or []) if taken else []
-    return (text, [name for name in (tool if isinstance(tool, str) else str(tool.get("name", "")) for tool in tools) if name]) if text else None
+    return (text, [name for name in map(tool_name, listed_tools(taken)) if name]) if taken and text else None
 
 
 def _parent(brief: Brief, here: Entry, covered: list[Neighbour]) -> str:
@@ -132,13 +150,14 @@ def _shared_stem(one: Case, other: Case) -> bool:
 def _cover(brief: Brief, cluster: list[Neighbour], here: Entry) -> list[str]:
     """Few cues that together occur in the cluster's tickets, in none that must stay; those that comments repeat come first.
 
-    A new leaf's cues outweigh all others, so what any accepted ticket says, or several rejected ones elsewhere, is no cue.
+    What any accepted ticket says, or several rejected ones elsewhere, is no cue, and nor is what belongs to one customer.
     """
     stay = [customer_text(one.case) for one in brief.accepted]
     elsewhere = [customer_text(one.case) for one in brief.rejected if one.case.plan.leaf != brief.case.plan.leaf]
     texts = {one.case_id: customer_text(one.case) for one in cluster}
     comments = " \n ".join(one.case.comment + "\n" + ((one.case.rejection.corrected_reply or "") if one.case.rejection else "") for one in cluster)
-    common = Counter(run for text in texts.values() for run in ngrams(text))
+    values = set().union(*(values_of(one.case) for one in cluster))
+    common = Counter(run for text in texts.values() for run in ngrams(text) if publishable(run, values))
     ranked = sorted(
         (
             run
@@ -166,19 +185,21 @@ def _common_reply(brief: Brief, covered: list[Neighbour]) -> str | None:
         corrected = one.case.rejection.corrected_reply if one.case.rejection else None
         if corrected:
             made = template_of(one.case.plan.reply, brief.inventory)
-            greeting = one.case.plan.reply[: made[1].start()] if made else ""
+            greeting = one.case.plan.reply[: made[1].start] if made else ""
             replies.append(corrected.removeprefix(greeting).strip() if greeting.strip() else corrected.strip())
     return min(Counter(replies).items(), key=lambda item: (-item[1], len(item[0])))[0] if replies else None
 
 
-def _tools(covered: list[Neighbour]) -> list[str]:
-    named = Counter(name for one in covered for name in set(_TOOL.findall(one.case.comment)))
+def _tools(brief: Brief, covered: list[Neighbour]) -> list[str]:
+    """The tool that comments name most. What has a digit may be an identifier, unless the target calls it so."""
+    known = {tool_name(tool) for branch in brief.inventory.of(Step.plan) for tool in listed_tools(branch)}
+    named = Counter(name for one in covered for name in set(_TOOL.findall(one.case.comment)) if name in known or publishable(name, set()))
     return [name for name, _ in named.most_common(1)]
 
 
 def _slug(brief: Brief, covered: list[Neighbour], cues: list[str]) -> str | None:
     """A name for the leaf: from the tool that it calls, else from its first plain cue."""
-    tools = _tools(covered)
+    tools = _tools(brief, covered)
     candidates = [re.sub(r"^(?:send|get|check|open|start|create|order|stop)_", "", tools[0])] if tools else []
     candidates += ["_".join(words(cue)) for cue in cues]
     fit = (one for one in candidates if re.fullmatch(r"[a-z][a-z0-9_]{2,40}", one))

@@ -4,10 +4,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
+
+from pydantic import ValidationError
 
 from rubric.drafting import Brief
 from rubric.entries import Entry
+from rubric.inventory import listed_tools, tool_name
 from rubric.proposals.offer import Offer, Signal, signals
 from rubric.proposals.plan import branches_of, taken_branch
 from rubric.reading import content, mentions, tokens_of
@@ -35,12 +39,13 @@ def offers(brief: Brief) -> Iterator[Offer]:
             yield from _tools(brief, leaf, branch, everywhere)
 
 
-def _offer(leaf: str, branch: Entry, change: dict[str, Any], summary: str, said: list[Signal], instead: str) -> Offer:
+def _offer(leaf: str, branch: Entry, change: dict[str, Any], summary: str, said: list[Signal], instead: str) -> Iterator[Offer]:
     name = branch.words[-1]
-    return Offer(
-        step=Step.plan, target=branch.id, change=AlterPlanBranch.model_validate({"leaf": leaf, "branch": name, **change}), summary=summary,
-        signals=said, instead=instead,
-    )  # fmt: skip
+    with suppress(ValidationError):
+        yield Offer(
+            step=Step.plan, target=branch.id, change=AlterPlanBranch.model_validate({"leaf": leaf, "branch": name, **change}), summary=summary,
+            signals=said, instead=instead,
+        )  # fmt: skip
 
 
 def _condition(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry], here: bool) -> Iterator[Offer]:
@@ -58,7 +63,7 @@ def _condition(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry], 
     best = max(options, key=lambda one: (_kin(now, one), counted[one]))
     said = signals(odd_condition=0.35, taken=0.25 * here, mentioned=0.2 * (mentions(brief.case.comment, name) > 0))
     summary = f"Give '{name}' in {leaf} the condition that it has in {times} other leaves."
-    yield _offer(leaf, branch, {"condition": best}, summary, said, f"'{name}' applies when it does elsewhere")
+    yield from _offer(leaf, branch, {"condition": best}, summary, said, f"'{name}' applies when it does elsewhere")
 
 
 def _kin(one: str, other: str) -> int:
@@ -73,7 +78,7 @@ def _settings(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry]) -
     for key, value in branch.value.items():
         if common[key] <= max(2, RARE * len(everywhere)) and value not in (branch.view.get("tools"), branch.view.get("template")):
             told = len(set(content(str(value))) & set(content(brief.case.comment)))
-            yield _offer(
+            yield from _offer(
                 leaf, branch, {"drop": [key]}, f"Take the setting '{key}' from '{branch.words[-1]}' in {leaf}; hardly another branch has it.",
                 signals(rare_setting=0.45, mentioned=0.15 * min(2, told)), f"without '{key}'",
             )  # fmt: skip
@@ -81,18 +86,18 @@ def _settings(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry]) -
 
 def _tool_settings(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry]) -> Iterator[Offer]:
     """Settings of a tool call that hardly any other call has."""
-    calls = [tool for one in everywhere for tool in (one.view.get("tools") or []) if isinstance(tool, dict)]
+    calls = [tool for one in everywhere for tool in listed_tools(one) if isinstance(tool, dict)]
     common = Counter(key for tool in calls for key in tool)
-    tools = branch.view.get("tools")
-    for place, tool in enumerate(tools if isinstance(tools, list) else []):
-        for key in tool if isinstance(tool, dict) else ():
-            if common[key] <= max(2, RARE * len(calls)) and isinstance(tools, list):
+    tools = listed_tools(branch)
+    for place, tool in [(number, one) for number, one in enumerate(tools) if isinstance(one, dict)]:
+        for key in tool:
+            if common[key] <= max(2, RARE * len(calls)):
                 plain = {name: value for name, value in tool.items() if name != key}
                 told = len(set(content(json.dumps(tool[key]))) & set(content(brief.case.comment)))
-                yield _offer(
+                yield from _offer(
                     leaf, branch, {"tools": [*tools[:place], plain, *tools[place + 1 :]]},
-                    f"Call {_name(tool)} in {leaf} without the setting '{key}'; hardly another call has it.",
-                    signals(rare_setting=0.45, mentioned=0.15 * min(2, told)), f"calls {_name(tool)} as others are called",
+                    f"Call {tool_name(tool)} in {leaf} without the setting '{key}'; hardly another call has it.",
+                    signals(rare_setting=0.45, mentioned=0.15 * min(2, told)), f"calls {tool_name(tool)} as others are called",
                 )  # fmt: skip
 
 
@@ -101,33 +106,29 @@ def claims(reply: str) -> bool:
     return bool(_DONE.search(reply))
 
 
-def _name(tool: Any) -> str:
-    return tool if isinstance(tool, str) else str(tool.get("name", "")) if isinstance(tool, dict) else ""
-
-
 def _tools(brief: Brief, leaf: str, branch: Entry, everywhere: list[Entry]) -> Iterator[Offer]:
     """One tool fewer, or one more that the leaf's name or the comment calls for."""
-    found = branch.view.get("tools")
-    tools: list[Any] = list(found) if isinstance(found, list) else []
+    tools = listed_tools(branch)
     comment, words = brief.case.comment, tokens_of(leaf.split("/")[-1])
     for place, tool in enumerate(tools):
-        told = mentions(comment, _name(tool))
+        told = mentions(comment, tool_name(tool))
         alone = len(tools) > 1
-        yield _offer(
-            leaf, branch, {"tools": [*tools[:place], *tools[place + 1 :]]}, f"Do not call {_name(tool)} in {leaf}.",
-            signals(extra_tool=0.1 + 0.1 * alone, mentioned=0.3 * told, too_much=0.1 * tells(comment, "not_action")), f"does not call {_name(tool)}",
+        yield from _offer(
+            leaf, branch, {"tools": [*tools[:place], *tools[place + 1 :]]}, f"Do not call {tool_name(tool)} in {leaf}.",
+            signals(extra_tool=0.1 + 0.1 * alone, mentioned=0.3 * told, too_much=0.1 * tells(comment, "not_action")),
+            f"does not call {tool_name(tool)}",
         )  # fmt: skip
-    usual = Counter(_name(tool) for one in everywhere for tool in (one.view.get("tools") or []))
-    have = {_name(tool) for tool in tools}
+    usual = Counter(tool_name(tool) for one in everywhere for tool in listed_tools(one))
+    have = {tool_name(tool) for tool in tools}
     # a leaf that says it has acted and calls nothing most likely lacks the tool of its own name
     own = [leaf.split("/")[-1]] if not tools and claims(brief.case.plan.reply) else []
     likely = [(_share(words, name), name) for name in (*usual, *own) if name not in have]
-    model = next((tool for one in everywhere for tool in reversed(one.view.get("tools") or []) if isinstance(tool, dict) and len(tool) > 1), None)
+    model = next((tool for one in everywhere for tool in reversed(listed_tools(one)) if isinstance(tool, dict) and len(tool) > 1), None)
     for share, name in sorted(set(likely), reverse=True)[:4]:
         told = mentions(comment, name)
         if claims(brief.case.plan.reply) and (share >= 0.5 or (told >= 0.99 and "_" in name)):
             new = _like(model, name)
-            yield _offer(
+            yield from _offer(
                 leaf, branch, {"tools": [*tools, new]}, f"Call {name} in {leaf}.",
                 signals(
                     no_tool=0.2 * (not tools), likely_tool=0.25 * share, mentioned=0.3 * told, not_done=0.15 * tells(comment, "action"),

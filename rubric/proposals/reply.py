@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+
+from pydantic import ValidationError
 
 from rubric.drafting import Brief
 from rubric.entries import Entry
@@ -35,7 +38,7 @@ def offers(brief: Brief) -> Iterator[Offer]:
         if new is None or new == old:
             continue
         weight = {"quoted": 0.5, "corrected": 0.5, "called": 0.35, "out": 0.4}[why]
-        yield _offer(
+        yield from _offer(
             brief, holders, old, new, [("comment", phrase)], phrase_in_reply=0.35 if shown else 0.1, **{why: weight}, wording=0.15 * bool(told)
         )
     if corrected:
@@ -48,7 +51,7 @@ def _from_correction(brief: Brief, reply: str, corrected: str, told: int) -> Ite
     made = template_of(reply, brief.inventory)
     if made is None:
         return
-    body = made[1].group()
+    body = made[1].text
     # a corrected reply may leave the greeting out
     pair = min((found for found in (replaced(reply, corrected), replaced(body, corrected)) if found), key=lambda one: len(one[0]), default=None)
     if pair is None or not pair[0].strip():
@@ -57,7 +60,7 @@ def _from_correction(brief: Brief, reply: str, corrected: str, told: int) -> Ite
     holders = _holding(brief, old)
     share = len(old) / max(len(body), 1)
     if holders and len(old) >= 3 and share < 0.6:
-        yield _offer(brief, holders, old, new, [("plan", old)], corrected=0.6 if share < 0.4 else 0.3, wording=0.15 * bool(told))
+        yield from _offer(brief, holders, old, new, [("plan", old)], corrected=0.6 if share < 0.4 else 0.3, wording=0.15 * bool(told))
 
 
 def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
@@ -87,17 +90,18 @@ def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
             "last_said": 0.2 * (place == len(parts) - 1 and bool(says("last_sentence", comment))), "shared": -0.1 * min(2, others),
             "odd": 0.1 * bool(re.search(r"[0-9]{2}|[A-Z]{2,}[0-9-]|>", part)), "slots": -0.15 * ("{" in part),
         }  # fmt: skip
-        yield Offer(
-            step=Step.reply,
-            target=holder.id,
-            change=ChangeReplyTemplate(
-                templates=[".".join(entry.parts) for entry in _holding(brief, old)] or [".".join(holder.parts)], old=old, new=""
-            ),
-            summary="Take one sentence out of a template.",
-            signals=signals(**weights),
-            must_not=[Expectation(part="reply", contains=part.strip())] if text.count(part.strip()) == 1 and "{" not in part else [],
-            instead="the same reply without the sentence",
-        )
+        with suppress(ValidationError):
+            yield Offer(
+                step=Step.reply,
+                target=holder.id,
+                change=ChangeReplyTemplate(
+                    templates=[".".join(entry.parts) for entry in _holding(brief, old)] or [".".join(holder.parts)], old=old, new=""
+                ),
+                summary="Take one sentence out of a template.",
+                signals=signals(**weights),
+                must_not=[Expectation(part="reply", contains=part.strip())] if text.count(part.strip()) == 1 and "{" not in part else [],
+                instead="the same reply without the sentence",
+            )
 
 
 _ADDRESS = re.compile(r"(?:dear|hello|hi|good (?:morning|day)|sehr geehrte[rs]?|liebe[rs]?|guten tag)\b[^,.!?{}\n]{0,60},\s*", re.IGNORECASE)
@@ -110,17 +114,23 @@ def _address(brief: Brief, holder: Entry, text: str) -> Iterator[Offer]:
         return
     old, comment = found.group(), brief.case.comment
     named = set(content(old)) & set(content(comment))
-    yield Offer(
-        step=Step.reply,
-        target=holder.id,
-        change=ChangeReplyTemplate(templates=[".".join(entry.parts) for entry in _holding(brief, old)] or [".".join(holder.parts)], old=old, new=""),
-        summary="Take an address by a fixed name out of a template.",
-        signals=signals(
-            fixed_address=0.45, named=0.15 * min(2, len(named)), wrong_person=0.15 * tells(comment, "record"), wording=0.15 * tells(comment, "text")
-        ),
-        must_not=[Expectation(part="reply", contains=old.strip())],
-        instead="the same reply with the usual greeting alone",
-    )
+    with suppress(ValidationError):
+        yield Offer(
+            step=Step.reply,
+            target=holder.id,
+            change=ChangeReplyTemplate(
+                templates=[".".join(entry.parts) for entry in _holding(brief, old)] or [".".join(holder.parts)], old=old, new=""
+            ),
+            summary="Take an address by a fixed name out of a template.",
+            signals=signals(
+                fixed_address=0.45,
+                named=0.15 * min(2, len(named)),
+                wrong_person=0.15 * tells(comment, "record"),
+                wording=0.15 * tells(comment, "text"),
+            ),
+            must_not=[Expectation(part="reply", contains=old.strip())],
+            instead="the same reply with the usual greeting alone",
+        )
 
 
 def _twice(part: str, parts: list[str]) -> bool:
@@ -147,23 +157,24 @@ def _instead(comment: str, corrected: str | None, reply: str, phrase: str, phras
     return ("", "out") if _OUT.search(rest) else (None, "quoted")
 
 
-def _offer(brief: Brief, holders: list[Entry], old: str, new: str, quotes: list[tuple[str, str]], **weights: float) -> Offer:
+def _offer(brief: Brief, holders: list[Entry], old: str, new: str, quotes: list[tuple[str, str]], **weights: float) -> Iterator[Offer]:
     names = [".".join(entry.parts) for entry in holders]
     made = template_of(brief.case.plan.reply, brief.inventory)
     first = next((entry for entry in holders if made and ".".join(entry.parts) == made[0]), holders[0])
-    return Offer(
-        step=Step.reply,
-        target=first.id,
-        change=ChangeReplyTemplate(templates=names, old=old, new=new),
-        summary=f"Replace one phrase in {len(names)} template{'s' if len(names) > 1 else ''}."
-        if new
-        else f"Take one phrase out of {len(names)} template(s).",
-        signals=signals(**weights),
-        quotes=quotes,
-        must=[Expectation(part="reply", contains=new)] if new else [],
-        must_not=[Expectation(part="reply", contains=old)],
-        instead="the same reply with the new phrase" if new else "the same reply without the phrase",
-    )
+    with suppress(ValidationError):
+        yield Offer(
+            step=Step.reply,
+            target=first.id,
+            change=ChangeReplyTemplate(templates=names, old=old, new=new),
+            summary=f"Replace one phrase in {len(names)} template{'s' if len(names) > 1 else ''}."
+            if new
+            else f"Take one phrase out of {len(names)} template(s).",
+            signals=signals(**weights),
+            quotes=quotes,
+            must=[Expectation(part="reply", contains=new)] if new else [],
+            must_not=[Expectation(part="reply", contains=old)],
+            instead="the same reply with the new phrase" if new else "the same reply without the phrase",
+        )
 
 
 def _holding(brief: Brief, phrase: str) -> list[Entry]:

@@ -154,7 +154,10 @@ def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, catalogue: 
     offered = reply.hints if isinstance(reply, Drafted) else []
     groups = [[Candidate(hint=hint, score=SURE)] for hint in offered] or [[]]
     if len(groups) == 1:
-        groups[0] += [*adopted(brief, catalogue, ADOPTED), *reply.candidates]
+        more = (*adopted(brief, catalogue, ADOPTED), *reply.candidates)
+        groups[0] += [
+            one for one in more if catalogue.recipe(one.hint.recipe).agent == "codemod"
+        ]  # nobody offers the others: they would stay untried
     kept: list[Hint] = []
     weak: list[Proof] = []
     tried = broke = 0

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from connectors.ports import EvalRunner, PortError, Ports, ReplayAnswer
+from connectors.ports import PortError, Ports, ReplayAnswer
 from rubric.expectations import difference, judge
 from rubric.gating import ControlVerdict, CureVerdict, GateVerdict, judge_gate
-from rubric.manifest import Manifest
+from rubric.manifest import Manifest, Replay
 from rubric.schema import Hint, Plan, Verdict
 from service.db import Database
 from service.gating import GateRefused, GateReport, run_gate
@@ -21,6 +22,8 @@ from service.targets import host_of, look
 
 FEW = 20
 """cases that are replayed at once when all together did not end in time"""
+ROUNDS = 20
+"""times the manifest's timeout that replays on both sides may take in all; none is begun after that"""
 STATES = {"pass": GateState.passed, "fail": GateState.failed, "inconclusive": GateState.inconclusive, "error": GateState.error}
 
 
@@ -107,43 +110,73 @@ def _ask(ports: Ports, exam: _Exam) -> _Result:
         host.export(exam.pull.head_sha, head)
         extra = {exam.pull.row_suite: json.dumps(exam.pull.row, ensure_ascii=False) + "\n"} if exam.pull.row_suite and exam.pull.row else {}
         report = run_gate(base, head, changed, target.manifest, ports.evals, extra)
-        before, after = (_plans(ports.evals, target.manifest, tree, exam.originals) for tree in (base, head))
-    cure, effect = _cured(exam, before, after)
+        before, after = _replayed(ports, target.manifest, exam, base, head)
+    sides = {case_id: _Sides(body, before.get(case_id), after.get(case_id)) for case_id, body in exam.originals.items()}
+    cure, effect = _cured(exam, sides.get(exam.hint.cure_case))
     cure = _with_row(exam, cure, report)
-    controls = [_unchanged(case_id, exam, before, after) for case_id in exam.controls]
+    controls = [_unchanged(case_id, sides.get(case_id)) for case_id in exam.controls]
     verdict = judge_gate(report.suites, cure, controls)
     return _Result(verdict, report, cure, controls, effect)
 
 
-def _plans(runner: EvalRunner, manifest: Manifest, tree: Path, inputs: Mapping[str, dict[str, Any]]) -> dict[str, ReplayAnswer]:
+def _replayed(ports: Ports, manifest: Manifest, exam: _Exam, base: Path, head: Path) -> tuple[dict[str, ReplayAnswer], dict[str, ReplayAnswer]]:
+    """The plans on both sides. When base takes too long over the hint's own case the verdict is settled, and head is not asked."""
     if manifest.replay is None:
-        return {case_id: ReplayAnswer(case_id, failure="no_replay", detail="the manifest names no replay") for case_id in inputs}
-    tickets = {case_id: originals.ticket_of(body) for case_id, body in inputs.items()}
-    answers = {answer.case_id: answer for answer in runner.replay(manifest.replay, tree, tickets)}
+        none = {case_id: ReplayAnswer(case_id, failure="no_replay", detail="the manifest names no replay") for case_id in exam.originals}
+        return none, none
+    own = exam.hint.cure_case  # goes first: where time runs out, it has had its own
+    tickets = {one: originals.ticket_of(exam.originals[one]) for one in dict.fromkeys([own, *exam.originals]) if one in exam.originals}
+    end = ports.now() + timedelta(seconds=ROUNDS * manifest.replay.timeout_s)
+    before = _plans(ports, manifest.replay, base, tickets, end)
+    hangs = own in before and before[own].failure == "timeout"
+    return before, _plans(ports, manifest.replay, head, tickets, ports.now() if hangs else end)
+
+
+def _plans(ports: Ports, replay: Replay, tree: Path, tickets: Mapping[str, dict[str, Any]], end: datetime) -> dict[str, ReplayAnswer]:
+    """A slow pipeline gets the manifest's time for a few at once, as often as it takes until `end`; one that answers none of a few is hanging."""
+    if ports.now() >= end:
+        return {one: ReplayAnswer(one, failure="timeout", detail="not asked: the time for replays is used up") for one in tickets}
+    answers = {answer.case_id: answer for answer in ports.evals.replay(replay, tree, tickets)}
     late = [case_id for case_id in tickets if answers[case_id].failure == "timeout"]
-    for first in range(0, len(late), FEW):  # a slow pipeline gets the manifest's time for a few at once, as often as it takes
+    for first in range(0, len(late), FEW):
+        if ports.now() >= end:
+            break
         few = {case_id: tickets[case_id] for case_id in late[first : first + FEW]}
-        answers |= {answer.case_id: answer for answer in runner.replay(manifest.replay, tree, few)}
+        found = {answer.case_id: answer for answer in ports.evals.replay(replay, tree, few)}
+        answers |= found
+        if all(answer.failure == "timeout" for answer in found.values()):
+            break
     return answers
 
 
-def _masked(answer: ReplayAnswer | None, original: dict[str, Any]) -> Plan | None:
-    """The answer in the words of the work copy, so that it compares with what the hint says."""
-    if answer is None or answer.plan is None:
-        return None
-    return Plan.model_validate(redact_plan(answer.plan, redact(original)[1]))
+@dataclass(frozen=True)
+class _Sides:
+    """What the replays said of one case, as received, on base and head."""
+
+    original: dict[str, Any]
+    before: ReplayAnswer | None
+    after: ReplayAnswer | None
+
+    def plans(self) -> tuple[Plan | None, Plan | None]:
+        """Both in the words of the work copy, so that they compare with what the hint says; the same value has the same placeholder in both."""
+        masks = redact(self.original)[1]
+        found = (answer.plan if answer else None for answer in (self.before, self.after))
+        old, new = (Plan.model_validate(redact_plan(plan, masks)) if plan is not None else None for plan in found)
+        return old, new
+
+    def missing(self, old: Plan | None) -> str:
+        """Where there is no plan, and why; `old`: the one on base."""
+        failed = self.before if old is None else self.after
+        return f"no plan on {'base' if old is None else 'head'} ({failed.failure if failed else 'replay_missing'})"
 
 
-def _cured(exam: _Exam, before: Mapping[str, ReplayAnswer], after: Mapping[str, ReplayAnswer]) -> tuple[CureVerdict, list[str]]:
+def _cured(exam: _Exam, sides: _Sides | None) -> tuple[CureVerdict, list[str]]:
     case_id = exam.hint.cure_case
-    original = exam.originals.get(case_id)
-    if original is None:
+    if sides is None:
         return CureVerdict(case_id=case_id, state="error", reason="the case is gone"), []
-    old, new = _masked(before.get(case_id), original), _masked(after.get(case_id), original)
+    old, new = sides.plans()
     if old is None or new is None:
-        failed = before.get(case_id) if old is None else after.get(case_id)
-        side = "base" if old is None else "head"
-        return CureVerdict(case_id=case_id, state="error", reason=f"no plan on {side} ({failed.failure if failed else 'replay_missing'})"), []
+        return CureVerdict(case_id=case_id, state="error", reason=sides.missing(old)), []
     unmet = judge(exam.hint.must, exam.hint.must_not, old, new)
     return CureVerdict(case_id=case_id, state="no_effect" if unmet else "cured", reason="; ".join(unmet)), difference(old, new)
 
@@ -158,20 +191,19 @@ def _with_row(exam: _Exam, cure: CureVerdict, report: GateReport) -> CureVerdict
     return CureVerdict(case_id=cure.case_id, state="no_effect", reason="its eval row does not go from failing to passing")
 
 
-def _unchanged(case_id: str, exam: _Exam, before: Mapping[str, ReplayAnswer], after: Mapping[str, ReplayAnswer]) -> ControlVerdict:
-    original = exam.originals.get(case_id)
-    if original is None:
+def _unchanged(case_id: str, sides: _Sides | None) -> ControlVerdict:
+    if sides is None:
         return ControlVerdict(case_id=case_id, state="error", reason="the case is gone")
-    first, second = before.get(case_id), after.get(case_id)
+    first, second = sides.before, sides.after
     if first and second and first.plan is not None and first.plan == second.plan:
         return ControlVerdict(case_id=case_id, state="same")  # most are, and need no masks
-    old, new = _masked(first, original), _masked(second, original)
+    old, new = sides.plans()
     if old is None and new is None and "timeout" in (first and first.failure, second and second.failure):
         return ControlVerdict(case_id=case_id, state="error", reason="did not end in time on either side")
     if old is None and new is None:
         return ControlVerdict(case_id=case_id, state="same", reason="cannot be replayed on either side")
     if old is None or new is None:
-        return ControlVerdict(case_id=case_id, state="error", reason=f"no plan on {'base' if old is None else 'head'}")
+        return ControlVerdict(case_id=case_id, state="error", reason=sides.missing(old))
     changes = difference(old, new)
     return ControlVerdict(case_id=case_id, state="changed" if changes else "same", reason="; ".join(changes))
 

@@ -655,7 +655,7 @@ def test_attributes_are_out_of_reach():
 
 @pytest.mark.parametrize(
     ("condition", "runs"),
-    [("{branch}", True), ("branch", True), ("x{leaf}", True), ("{before}", False), ("before", False), ("{cells}", False), ("a{tools.0}", False)],
+    [("{branch}", True), ("branch", True), ("x{leaf}", True), ("{before}", False), ("before", False), ("{reply}", False), ("a{tools.0}", False)],
 )
 def test_if_skips_what_renders_to_nothing(condition, runs, tmp_path):
     rules = one_edit(f'{{op: set, file: config/fetch.json, if: "{condition}", at: [account, threshold], value: 1}}', "add_plan_branch")

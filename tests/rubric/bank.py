@@ -49,6 +49,7 @@ CASE = Case.model_validate(
         "plan": {
             "intent_path": "access/locked",
             "reply": "Hello",
+            "extraction": {"people": {"family_name": "Lovelace"}},
             "fetch": [
                 {"record_id": "rec_1", "score": 8, "matched_fields": ["name", "number"]},
                 {"record_id": "rec_2", "score": 3, "matched_fields": ["name", "unheard_of"]},

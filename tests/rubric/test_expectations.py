@@ -126,7 +126,6 @@ def test_difference_names_parts_and_hides_values() -> None:
     assert difference(BEFORE, after) == [
         "intent: access/other → access/locked",
         "extraction: + contact.phone",
-        "extraction: - account.branch",
         "extraction: - people.names",
         "extraction: account.number reads otherwise",
         "record: rec_1 → none",
@@ -134,6 +133,14 @@ def test_difference_names_parts_and_hides_values() -> None:
         "tools: - assign_to_desk",
         "reply: “Hello Jo, your ticket is with the desk.” → “”",
     ]
+
+
+@pytest.mark.parametrize("empty", [None, "", []])
+def test_a_field_that_nothing_was_found_for_is_as_good_as_none(empty: object) -> None:
+    named, left_out, filled = plan(extraction={"a": {"b": empty}}), plan(extraction={}), plan(extraction={"a": {"b": 0}})
+    assert difference(named, left_out) == difference(left_out, named) == []
+    assert difference(named, filled) == ["extraction: + a.b"] and difference(filled, named) == ["extraction: - a.b"]
+    assert not holds(Expectation(part="extraction", contains="a.b"), named) and holds(Expectation(part="extraction", contains="a.b"), filled)
 
 
 def test_difference_of_tools() -> None:

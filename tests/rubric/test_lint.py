@@ -28,6 +28,9 @@ FIRES: list[tuple[str, str, Callable[[], Hint]]] = [
     ("no_evidence", "evidence", lambda: hint(TPL, _hint={"evidence": []})),
     ("no_evidence", "evidence", lambda: hint(TPL, _hint=quote("comment", "", 0))),
     ("placeholder_in_change", "change.new", lambda: hint(TPL, new="Please call <PHONE_1>.")),
+    ("placeholder_in_change", "change.cues", lambda: hint(REFINE, cues={"mrs <name_1b> called": 2})),
+    ("value_in_cue", "change.cues", lambda: hint(REFINE, cues={"account nsb015051": 2})),
+    ("value_in_cue", "change.cues", lambda: hint(PROMOTE, cues={"call lovelace": 2})),
     ("invented_rule", "rules_invented.0", lambda: hint(TPL, _hint={"rules_invented": ["always be kind"]})),
     ("needs_worked_example", "worked_example", lambda: hint(TPL, _hint={"worked_example": None})),
     ("target_unknown", "target", lambda: hint(ENDPOINT, "plan:nowhere")),
@@ -108,7 +111,11 @@ FIRES: list[tuple[str, str, Callable[[], Hint]]] = [
     ("risk_understated", "risk", lambda: hint(PB, _hint={"risk": "careful"})),
     ("risk_understated", "risk", lambda: hint(TPL, _hint={"risk_reason": " "})),
 ]
-BESIDES = {"third_level": {"target_unknown", "change_target_mismatch"}, "target_exists": {"change_target_mismatch"}}
+BESIDES = {
+    "placeholder_in_change": {"value_in_cue"},
+    "third_level": {"target_unknown", "change_target_mismatch"},
+    "target_exists": {"change_target_mismatch"},
+}
 """What comes along with a code where no hint could have it alone."""
 
 

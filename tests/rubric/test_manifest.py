@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from rubric.manifest import inventory_files, matches, read_inventory, read_manifest
+from rubric.manifest import Edit, inventory_files, matches, read_inventory, read_manifest
+from rubric.recipes import argues
 from rubric.schema import Step
 from rubric.strict import Unreadable
 
@@ -121,3 +122,36 @@ def test_two_entries_with_one_id_are_refused() -> None:
     twice = PLAIN.replace('ids: ["*.weights.*", "*.threshold"]', 'ids: ["*.*", "*.threshold"]')
     with pytest.raises(Unreadable, match=r"fetch:account\.threshold stands twice"):
         read_inventory(read_manifest(twice), {"config/fetch.json": json.dumps(CONFIG)})
+
+
+EDIT = PLAIN + "recipes: {add_extraction_field: {edits: [{op: add, file: e.json, at: [x], %s}]}}\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'value: "{example}"', 'value: {label: "{label}", sample: ["as in {example|leaf}"]}', 'value: {"{cells}": 1}', 'value: 1, each: "{cases}"',
+        "value: 1, each: flips", "value: 1, if: look_alikes", 'value: 1, was: "{scores.c1.0}"', 'value: 1, before: "{example}"',
+    ],
+)  # fmt: skip
+def test_what_argues_for_a_change_edits_nothing(said: str) -> None:
+    """Two hints that differ in it are taken for the same change, so it may not be written."""
+    with pytest.raises(Unreadable) as refused:
+        read_manifest(EDIT % said)
+    assert refused.value.code == "manifest_invalid" and "recipes.add_extraction_field.edits.0: " in str(refused.value)
+    assert "argues for a change" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "said", ['value: "{label} {{example}}"', "value: example", 'value: "{pattern}", each: settings', 'value: {example: "{label}"}']
+)
+def test_the_same_words_where_they_are_no_fields_are_fine(said: str) -> None:
+    assert read_manifest(EDIT % said).recipes
+
+
+def test_no_edit_that_is_read_off_a_config_writes_what_argues() -> None:
+    """Shapes make edits of the same kind, which refuses them."""
+    fields = {name for name in ("cases", "look_alikes", "scores", "flips", "example", "cells", "label", "to") if argues(name)}
+    assert fields == {"cases", "look_alikes", "scores", "flips", "example", "cells"}
+    with pytest.raises(ValueError, match="example"):
+        Edit.model_validate({"op": "add", "file": "e.json", "at": ["x"], "value": "{example}"})

@@ -103,6 +103,23 @@ def test_a_cue_is_never_a_single_letter() -> None:
         assert all(len(cue) >= 2 for cue in offer.change.cues)  # type: ignore[union-attr]
 
 
+def weights(changes: Mapping[str, Any] | None = None, text: str = "", accepted: list[Case] | None = None) -> set[int]:
+    cluster = [case("customs papers again, its own topic", leaf="parcel/other", text=f"customs papers {word} {text}", reply="we will read it.")
+               for word in ("one", "two", "three")]  # fmt: skip
+    (offer,) = promotion.offers(brief(cluster[0], changes, rejected=cluster[1:], accepted=accepted))
+    return set(offer.change.cues.values())  # type: ignore[union-attr]
+
+
+def test_cues_of_a_new_leaf_weigh_what_the_tickets_of_the_cluster_need_and_no_more() -> None:
+    """Two cues; leaves are won with one cue of 5."""
+    heavy = {"i.json:parcel.late.cues": {"late": 40, "delayed": 5}, "i.json:parcel.broken.cues": {"damaged": 5, "smashed": 5}}
+    assert weights() == weights(heavy) == {5}  # nothing else speaks for these tickets: what is usual is enough, whatever one leaf has
+    assert weights(text="damaged") == {6} and weights(text="damaged smashed") == {10}
+    assert weights(accepted=[case("", text="late and delayed")]) == {10}  # the least that an accepted leaf was won with
+    assert weights(accepted=[case("", text="late"), case("", text="late and delayed"), case("", leaf="parcel/other", text="parcel")]) == {5}
+    assert weights(text="damaged smashed late delayed") == {10}  # no word should weigh more
+
+
 # ---- extraction
 
 
@@ -131,6 +148,22 @@ def test_a_value_is_offered_to_a_field_that_a_branch_waits_for_and_only_if_nothi
     assert offer.target == "extraction:order.voucher" and offer.change.example == "V-8812"  # type: ignore[union-attr]
     read = case("it is right there", text="Voucher V-8812, smashed.", extraction={"order": {"order_number": "V8812"}}, **asked)
     assert list(extraction.offers(brief(read))) == []
+
+
+def test_a_new_field_is_named_as_its_siblings_are() -> None:
+    """A target whose fields stand below their name: `order.order_number.form`."""
+    given = brief(
+        case("it is right there", leaf="parcel/broken", text="V-8812", reply="please tell us the voucher code on the box."), spoken_of="order.size"
+    )
+    below = {
+        f"{name}.form" if one.step == "extraction" else name: one.model_copy(update={"id": f"{name}.form", "path": (*one.path, "form")})
+        if one.step == "extraction"
+        else one
+        for name, one in given.inventory.entries.items()
+    }
+    inventory = Inventory(entries=below, spoken_of=given.inventory.spoken_of)
+    targets = {offer.target for offer in extraction.offers(given.model_copy(update={"inventory": inventory}))}
+    assert targets == {"extraction:order.size.form", "extraction:order.voucher.form", "extraction:order.city.form"}
 
 
 # ---- fetch
@@ -303,3 +336,53 @@ def test_a_fixed_name_in_the_address_is_offered_to_go(address: str, offered: boo
     given = brief(case("that is somebody else", reply=f"Hello,\n\n{address.format(name='Ann')}{SORRY}"), changes)
     found = [offer.change.old for offer in reply.offers(given) if "address" in offer.summary]  # type: ignore[union-attr]
     assert found == ([address] if offered else [])
+
+
+# ---- what belongs to one customer is published by nobody
+
+
+def cues_offered(one: Case, *rejected: Case, room: Any = boundary) -> set[str]:
+    return {cue for change in changes_of(room.offers(brief(one, CUES, rejected=list(rejected)))) for cue in change.cues}
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("broken! account NSB015051 came in pieces", "account NSB015051 in pieces, and late"),
+        ('broken! "Mrs <NAME_1B> called" says it', "Mrs <NAME_1B> called, it came late"),
+        ('broken! "flat 7b" came in pieces', "flat 7b in pieces, and late"),
+        ("broken! lovelace says so", "lovelace here, it came late"),
+        ('broken! "Byron Lovelace wrote" says it', "Byron Lovelace wrote, it came late"),
+    ],
+)
+def test_no_identifier_placeholder_or_name_becomes_a_cue(said: str, written: str) -> None:
+    read = {"person": {"family_name": "Lovelace", "given_name": "Ada Byron"}}
+    for cue in cues_offered(case(said, text=written, extraction=read)):
+        assert not any(char in cue for char in "0123456789<>") and not {"lovelace", "byron"} & set(cue.split()), cue
+
+
+def test_a_value_that_was_read_is_no_cue_and_a_cue_that_the_target_has_may_move_whatever_was_read() -> None:
+    read = case(
+        "this is a broken one, in a crate", text=f"{BOTH} In a crate.", extraction={"order": {"packing": ["crate"], "state": "delayed", "size": "in"}}
+    )
+    offered = cues_offered(read)
+    assert "delayed" in offered and not any("crate" in cue.split() for cue in offered)
+    assert any("crate" in cue.split() for cue in cues_offered(case("this is a broken one, in a crate", text=f"{BOTH} In a crate.")))
+
+
+def test_no_leaf_is_named_after_a_customer() -> None:
+    people = [
+        case("lovelace estate A77 again, its own topic: call send_a77", leaf="parcel/other", text=f"lovelace estate A77 {word}", reply="we will read it.",
+             extraction={"person": {"surname": "x", "last_name": "Lovelace"}})
+        for word in ("papers", "keys", "will")
+    ]  # fmt: skip
+    (offer,) = promotion.offers(brief(people[0], rejected=people[1:]))
+    assert (offer.change.leaf, list(offer.change.cues), offer.change.tools) == ("estate", ["estate"], [])  # type: ignore[union-attr]
+
+
+def test_no_branch_is_named_after_a_customer() -> None:
+    flags = {"p.json:parcel/late.gone": {"when": "flag gone", "template": "security.call", "tools": []}}
+    told = {"leaf": "parcel/broken", "reply": "a new one leaves tomorrow.", "corrected_reply": "please wait for our call."}
+    one = case("lovelace abroad: never a new one", **told, extraction={"person": {"family_name": "Lovelace"}})
+    named = {change.branch for change in changes_of(plan.offers(brief(one, flags)))}
+    assert "abroad" in named and "lovelace" not in named

@@ -1,10 +1,13 @@
 """Reading comments: phrases, mentions in two languages, differences of two replies."""
 
+import re
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rubric.reading import content, exact, holds_phrase, mentions, ngrams, quoted, rendered_from, replaced, says
+from rubric.reading import content, exact, holds_phrase, mentions, ngrams, placed, quoted, rendered_from, replaced, says
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_replaced_finds_the_one_stretch() -> None:
 
 def test_a_template_is_found_in_a_reply() -> None:
     found = rendered_from("Dear Ann,\n\nwe traced payment RF-1.", "we traced payment {reference}.")
-    assert found and found.group() == "we traced payment RF-1."
+    assert found and found.text == "we traced payment RF-1."
     assert rendered_from("Dear Ann, bye", "we traced payment {reference}.") is None
 
 
@@ -83,3 +86,27 @@ def test_reading_never_fails(text: str, other: str) -> None:
     assert found is None or found in text
     replaced(text, other)
     rendered_from(text, other)
+
+
+PIECES = st.text(alphabet="ab ", max_size=3)
+
+
+@settings(max_examples=1500, derandomize=True, deadline=None)
+@given(st.text(alphabet="ab \n", max_size=24), st.lists(PIECES, min_size=1, max_size=5), st.integers(0, 6))
+def test_a_template_is_found_where_its_regular_expression_finds_it(text: str, parts: list[str], widest: int) -> None:
+    expression = f"(.{{0,{widest}}}?)".join(map(re.escape, parts))
+    match, found = re.search(expression, text, re.DOTALL), placed(text, parts, widest)
+    assert (found and (found.start, found.end, found.text)) == (match and (match.start(), match.end(), match.group()))
+
+
+def test_many_slots_cost_no_combinations() -> None:
+    start = time.monotonic()
+    assert rendered_from("a b c d e " * 120, "{a} {b} {c} #end") is None
+    assert rendered_from("a b c d e # " * 100, "{a} {b} {c} {d} #end") is None
+    assert rendered_from("a b c d e # " * 100, "{a} {b} {c} {d} # a") is not None
+    assert time.monotonic() - start < 1
+
+
+def test_a_slot_holds_no_more_than_its_width() -> None:
+    assert rendered_from(f"we traced {'x' * 300}.", "we traced {reference}.") is not None
+    assert rendered_from(f"we traced {'x' * 301}.", "we traced {reference}.") is None

@@ -2,8 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rubric.entries import Inventory
 from rubric.manifest import Manifest, inventory_files, read_inventory, read_manifest
@@ -114,6 +117,37 @@ def test_no_policies_no_edit(policies: object) -> None:
     assert "add_policy_rule" not in flat(policies=policies).recipes
 
 
+@pytest.mark.parametrize("blocks", [None, True, ["go"], "go"])
+def test_a_policy_that_blocks_nothing_in_particular_hides_no_other(blocks: object) -> None:
+    assert flat(policies={**RULES, "three": {**RULES["two"], "stops": blocks}}).recipes["add_policy_rule"] == flat().recipes["add_policy_rule"]
+
+
 def test_what_cannot_be_told_is_left_out() -> None:
     odd = {"i.json": {"leaves": {"a/b": 1}}, "plans/a.json": {"a/b": {"x": 1}}, "r.json": {"t": {"x": "y"}}}
     assert set(flat(odd, None).recipes) <= {"change_reply_template"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5) | st.sampled_from(["t.x", "some words", "flag x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["if", "say", "do", "name", "words", "stops", "a"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(st.integers(0, 40), JSON)
+def test_any_value_in_place_of_another_breaks_nothing(number: int, value: Any) -> None:
+    documents = json.loads(json.dumps({**FILES, "rules": RULES}))
+    holders: list[tuple[dict[str, Any], str]] = []
+    waiting = list(documents.values())
+    while waiting:
+        inside = waiting.pop()
+        if isinstance(inside, dict):
+            holders += [(inside, key) for key in inside]
+            waiting += inside.values()
+    holder, key = holders[number % len(holders)]
+    holder[key] = value
+    rules = documents.pop("rules")
+    assert flat(documents, rules).steps

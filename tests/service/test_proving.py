@@ -31,8 +31,12 @@ def reads(field: str, word: str = "") -> Effect:
 class Trying:
     """Trials of a pipeline that is nothing but the effects of its changes, by the hint's target."""
 
-    def __init__(self, effects: Mapping[str, Effect], broken: Mapping[str, str] | None = None, *, loses: str = "", knows: bool = False):
-        """`broken`: case → code of its replay. `loses`: target whose change loses eval rows. `knows`: every change was tried with the case before."""
+    def __init__(
+        self, effects: Mapping[str, Effect], broken: Mapping[str, str] | None = None, *, loses: str = "", knows: bool = False, slow: str = ""
+    ):
+        """`broken`: case → code of its replay. `loses`: target whose change loses eval rows. `knows`: every change was tried with the case before.
+        `slow`: "base" or "head", the side on which a1 does not end in time."""
+        self._slow = slow
         self._effects, self._broken, self._loses, self._knows = effects, dict(broken or {}), loses, knows
         self.tries: list[tuple[list[str], list[str]]] = []
         """(targets changed together, cases they were tried on), in order"""
@@ -55,13 +59,14 @@ class Trying:
 
     def _trial(self, hints: Sequence[Hint], tickets: Mapping[str, dict[str, Any]]) -> Trial:
         after = {}
+        broken = {**self._broken, **({"a1": "timeout"} if self._slow == ("head" if hints else "base") else {})}
         for name, ticket in tickets.items():
-            plan: dict[str, Any] | None = None if name in self._broken else BASE
+            plan: dict[str, Any] | None = None if name in broken else BASE
             for hint in hints:
                 effect = self._effects.get(hint.target)
                 plan = effect(plan, ticket["ticket"]["messages"][0]["text"]) if effect and plan is not None else plan
             after[name] = plan and Plan.model_validate(plan).model_dump(mode="json")
-        return Trial("done", "", after, {name: code for name, code in self._broken.items() if name in tickets})
+        return Trial("done", "", after, {name: code for name, code in broken.items() if name in tickets})
 
 
 def document(text: str, comment: str = "", leaf: str = "cards/lost") -> dict[str, Any]:
@@ -115,6 +120,21 @@ def test_the_one_of_many_that_works_is_found_by_halves() -> None:
     assert [len(targets) for targets, _ in trying.tries] == [8, 4, 4, 2, 1, 1, 2] and found.tried == 7
 
 
+def breaks(plan: dict[str, Any], ticket: str) -> None:
+    """The target does not run any more."""
+
+
+def test_one_that_breaks_the_target_does_not_silence_those_tried_with_it() -> None:
+    for place in range(4):
+        trying = Trying({f"reply:{place}": breaks, f"reply:{(place + 2) % 4}": writes("Goodbye.")})
+        found = proves(trying, around(), *(candidate(f"reply:{number}", score=0.5 - number / 100, together="all") for number in range(4)))
+        assert [proof.hint.target for proof in found.proofs] == [f"reply:{(place + 2) % 4}"], trying.tries
+    alone = Trying({"reply:0": breaks, "reply:1": breaks})
+    assert proves(alone, around(), candidate("reply:0", together="all"), candidate("reply:1", together="all")).proofs == []
+    everywhere = Trying({f"reply:{number}": breaks for number in range(64)})
+    assert proves(everywhere, around(), *(candidate(f"reply:{number}", together="all") for number in range(64))).tried == TRIES
+
+
 def test_those_that_claim_what_was_seen_are_tried_first_of_all() -> None:
     effects = {"extraction:form.f5": reads("f5")}
     many = [candidate(f"extraction:form.f{number}", together="all", step="extraction") for number in range(8)]
@@ -144,6 +164,19 @@ def test_accepted_cases_that_change_cost() -> None:
     ).proofs[0]
     assert only.hint.changes_controls == [] and both.hint.changes_controls == ["a1"]
     assert only.score - both.score == pytest.approx(HARM)
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_an_accepted_case_whose_replay_only_ran_late_is_not_harmed_and_shown_as_not_tried(side: str) -> None:
+    controls = {"a1": document("accepted"), "a2": document("fine")}
+    (late,) = proves(Trying({"reply:one": writes("Bye.", "card")}, slow=side), around(controls=controls), candidate()).proofs
+    (none,) = proves(Trying({"reply:one": writes("Bye.", "card")}), around(controls=controls), candidate()).proofs
+    assert late.hint.changes_controls == [] and late.score == none.score
+    assert (late.hint.controls_not_tried, none.hint.controls_not_tried) == (["a1"], [])
+    (gone,) = proves(
+        Trying({"reply:one": lambda plan, ticket: {**plan, "reply": "Bye."} if ticket != "fine" else None}), around(controls=controls), candidate()
+    ).proofs
+    assert gone.hint.changes_controls == ["a1", "a2"]  # what gives no plan any more is harmed
 
 
 def test_a_change_that_loses_eval_rows_is_not_offered_and_only_what_would_be_is_examined() -> None:

@@ -8,8 +8,9 @@ import pytest
 from connectors.ports import PortError
 from connectors.scripted import ScriptedCritic
 from connectors.subprocess_evals import SubprocessEvals
-from rubric.drafting import Abstained, Brief, Drafted
-from rubric.schema import Outcome
+from rubric.drafting import Abstained, Brief, Candidate, Drafted
+from rubric.recipes import FixEvalData
+from rubric.schema import Hint, Outcome
 from service.lifecycle import DraftState, ReviewState
 from service.stages import critic, intake
 from service.store import cases, hints, history
@@ -58,6 +59,32 @@ def test_a_change_that_touches_an_accepted_case_is_not_offered(world: World) -> 
     world.accepts("postcode and email, but Ben is right here")
     case_id = world.runs().rejects("email postcode", "wrong person")
     assert end(world.runs(), case_id)[:2] == ("abstained", "unclear_ask_back")
+
+
+def test_a_change_that_cannot_be_tried_is_offered_only_to_the_case_that_the_critic_offers_it_for(world: World) -> None:
+    """It is in play for the first rejection; for the second nothing was tried, so nothing is offered."""
+
+    def by_hand(brief: Brief) -> Hint:
+        change = FixEvalData(suite="fetch-golden", row="f1", why="it expects the wrong record")
+        return weight_hint(brief).model_copy(update={"change": change})
+
+    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[by_hand(brief)])))
+    first = world.rejects("email postcode", "wrong person")
+    assert end(world.runs(), first)[0] == "drafted" and world.hint_of(first).hint.confidence.replay == "not_tried"
+    quiet = Abstained(outcome=Outcome.unclear_ask_back, reason="nothing points at a change")
+    world.with_ports(critic=ScriptedCritic(lambda brief: quiet))
+    second = world.rejects("email postcode", "wrong person")
+    assert end(world.runs(), second) == ("abstained", "unclear_ask_back", "nothing points at a change")
+    both = Abstained(outcome=Outcome.unclear_ask_back, reason="unsure", candidates=[])
+    world.with_ports(
+        critic=ScriptedCritic(
+            lambda brief: both.model_copy(
+                update={"candidates": [Candidate(hint=by_hand(brief), score=0.9), Candidate(hint=weight_hint(brief), score=0.5)]}
+            )
+        )
+    )
+    third = world.rejects("email postcode", "wrong person")
+    assert end(world.runs(), third)[0] == "drafted" and world.hint_of(third).recipe == "adjust_fetch_weight"
 
 
 def test_an_abstention_keeps_its_outcome_and_reason(world: World) -> None:

@@ -1,12 +1,15 @@
 """The gate on a pull holds here: it passes only what cures its case, keeps every row and changes no control."""
 
 import json
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connectors.ports import ReplayAnswer
 from connectors.scripted import ScriptedAgent, ScriptedCritic, ScriptedEvals
 from rubric.drafting import Drafted
 from service.lifecycle import GateState, PullState
@@ -221,6 +224,79 @@ def test_a_control_that_cannot_be_replayed_any_more_on_one_side_is_an_error(worl
     real = small_evals()
     found = run(world.with_ports(evals=ScriptedEvals(real._passes, plan)), pull)
     assert found.state is GateState.error and "no plan on head" in reasons(found)
+
+
+def test_another_number_in_a_reply_is_a_change_although_both_are_masked(world: World) -> None:
+    """One of the customer's two numbers for the other: a placeholder stands for the same value on both sides."""
+    ok = world.accepts("postcode")
+
+    def plan(tree: Path, case: dict[str, Any]) -> dict[str, Any]:
+        found = _other_reply_for("nothing")(tree, case)
+        changed = json.loads((tree / "config/fetch.json").read_text())["weights"]["postcode"] != 5
+        return (
+            {**found, "reply": f"We call you on +44 1632 96000{2 if changed else 1}."}
+            if case["ticket"]["messages"][0]["text"] == "postcode"
+            else found
+        )
+
+    pull = built(world)
+    found = run(world.with_ports(evals=ScriptedEvals(small_evals()._passes, plan)), pull)
+    assert found.state is GateState.failed and f"the control case {ok} changed" in reasons(found)
+    assert "1632" not in json.dumps(found.report)
+
+
+class Slow:
+    """A target whose replay takes time: who of those asked is answered, and how many timeouts of the manifest a call takes."""
+
+    name = "slow"
+
+    def __init__(self, world: World, answered: Callable[[Path, list[str]], Collection[str]], rounds: int = 0):
+        self._inner, self._world, self._answered, self._rounds = small_evals(), world, answered, rounds
+        self.asked: list[tuple[str, int]] = []
+        """(tree, number of cases), in order"""
+        self.run_suite = self._inner.run_suite
+
+    def replay(self, replay: Any, tree: Path, cases: Mapping[str, dict[str, Any]]) -> list[ReplayAnswer]:
+        self.asked.append((tree.name, len(cases)))
+        self._world.time += timedelta(seconds=self._rounds * replay.timeout_s)
+        here = self._answered(tree, list(cases))
+        answers = self._inner.replay(replay, tree, cases)
+        return [one if one.case_id in here else ReplayAnswer(one.case_id, failure="timeout") for one in answers]
+
+
+def slow_gate(
+    world: World, answered: Callable[[Path, list[str]], Collection[str]], rounds: int = 0
+) -> tuple[list[tuple[str, int]], gate_runs.GateRun]:
+    """A gate with 45 controls; what the replay was asked, and the run."""
+    for number in range(45):
+        world.accepts("email", name=f"ok{number}")
+    pull, slow = built(world), Slow(world, answered, rounds)
+    world.with_ports(evals=slow, limits=replace(world.ports.limits, gate_controls=45))
+    return slow.asked, run(world, pull)
+
+
+def test_a_replay_that_hangs_is_given_up_after_the_first_few(world: World) -> None:
+    asked, found = slow_gate(world, lambda tree, cases: [])
+    assert asked == [("base", 46), ("base", evals.FEW)]
+    assert found.state is GateState.error and "no plan on base (timeout)" in reasons(found)
+
+
+def test_a_change_that_makes_the_replay_hang_is_an_error_after_the_first_few(world: World) -> None:
+    asked, found = slow_gate(world, lambda tree, cases: cases if tree.name == "base" else [])
+    assert asked == [("base", 46), ("head", 46), ("head", evals.FEW)]
+    assert found.state is GateState.error and "no plan on head (timeout)" in reasons(found)
+
+
+def test_a_slow_replay_gets_its_time_for_a_few_at_once(world: World) -> None:
+    asked, found = slow_gate(world, lambda tree, cases: cases if len(cases) <= evals.FEW else [])
+    assert asked == [(side, number) for side in ("base", "head") for number in (46, 20, 20, 6)] and found.state is GateState.passed
+
+
+def test_replays_on_both_sides_have_one_end(world: World) -> None:
+    """Half the time on base, all of it before the second few: neither they nor head are asked any more."""
+    asked, found = slow_gate(world, lambda tree, cases: cases[:1] if len(cases) <= evals.FEW else [], rounds=evals.ROUNDS // 2)
+    assert asked == [("base", 46), ("base", 20)]
+    assert found.state is GateState.error and "no plan on head (timeout)" in reasons(found)
 
 
 def test_a_report_holds_no_value_of_the_customer(world: World) -> None:

@@ -262,3 +262,11 @@ def test_what_a_plain_field_would_lose_is_edited_as_json(world: World) -> None:
     with world.house.db.read() as session:
         row = hints.get(session, hint)
         assert row and row.current["change"]["blocks_sentences"] == ["one"] and row.current["change"]["blocks_tools"] == ["x", "y"]
+
+
+@pytest.mark.parametrize("late", [["c2"], []])
+def test_accepted_cases_that_ran_late_are_shown_as_not_tried(world: World, late: list[str]) -> None:
+    world.twist = lambda hint: hint.model_copy(update={"controls": ["c1", "c2", "c3"], "controls_not_tried": late})
+    said = " ".join(world.sees(f"/hints/{world.rejects()}").text.split())
+    assert ("3 accepted cases named, 1 not tried: their replay did not end in time" in said) is bool(late)
+    assert "3 accepted cases named" in said
