@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from rubric.drafting import Abstained, Brief, Drafted
+from rubric.drafting import Abstained, Ask, AskOutcome, Brief, Drafted, Receipt
 from rubric.manifest import Manifest, Replay, Suite
 from rubric.schema import Hint
 
@@ -28,6 +28,25 @@ class CriticModel(Protocol):
 
     def draft(self, brief: Brief) -> Drafted | Abstained:
         """Read one brief. Raises `PortError` when no answer could be had."""
+        ...
+
+
+class Model(Protocol):
+    """Answers one ask at a time over the Messages API. Remembers nothing, retries nothing, decides nothing."""
+
+    name: str
+    """Goes on every hint, e.g. `claude-sonnet-5-5`."""
+
+    def ask(self, ask: Ask) -> AskOutcome:
+        """One call, within a bound of wall-clock time. Never raises for what the server does."""
+        ...
+
+    def most(self, ask: Ask) -> float:
+        """The most US dollars that this ask can cost, estimated from its length and the price list."""
+        ...
+
+    def cost(self, receipt: Receipt) -> float | None:
+        """US dollars of a call by the price list, an estimate; None when the server did not say what was used."""
         ...
 
 
