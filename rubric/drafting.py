@@ -21,6 +21,8 @@ class Precedent(Value):
     """A recipe, or an outcome when the answer was not to change code."""
     target: str
     hint_id: str | None = None
+    record: str = ""
+    """id of the record that the case was about, to tell one customer's cases; "" when unknown"""
 
 
 class Neighbour(Value):
@@ -43,6 +45,8 @@ class Brief(Value):
     """accepted cases, nearest first: the controls"""
     open_hints: list[Hint] = []
     """hints of the same target that are waiting or confirmed, to name twins"""
+    facts: list[str] = []
+    """what was found out since an earlier answer to this brief, in our own words: lint findings, replay results, a reviewer's answer"""
 
 
 class Cost(Value):

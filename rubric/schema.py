@@ -250,6 +250,8 @@ class Hint(Value):
     risk_reason: Text
     rules_invented: list[Text] = []
     """Claims that no quote carries; any entry blocks confirming."""
+    precedents: list[str] = []
+    """Ids of the decided cases that a model was shown while it drafted this."""
     confidence: Confidence
 
     @property
