@@ -11,6 +11,7 @@ from typing import Any
 from rapidfuzz.distance import OSA
 
 from rubric.entries import Inventory
+from rubric.hygiene import clean
 from rubric.schema import Case, Step
 from rubric.strict import load_yaml
 
@@ -152,6 +153,7 @@ def replaced(old: str, new: str) -> tuple[str, str] | None:
 
 def rendered_from(reply: str, template: str) -> re.Match[str] | None:
     """Where a reply holds a template's text, its slots filled with anything; group 0 is the rendered text."""
+    template, _ = clean(template)  # as the reply is
     if len(template) < 8:
         return None
     expression = "(.{0,300}?)".join(re.escape(part) for part in re.split(r"\{[^{}]*\}", template))
