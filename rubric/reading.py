@@ -151,9 +151,15 @@ def replaced(old: str, new: str) -> tuple[str, str] | None:
     return "".join(first[start:end]), "".join(second[other_start:other_end])
 
 
+@lru_cache(maxsize=10_000)
+def _spelt(template: str) -> str:
+    """A template of the target as it reads in a case: clean."""
+    return clean(template)[0]
+
+
 def rendered_from(reply: str, template: str) -> re.Match[str] | None:
     """Where a reply holds a template's text, its slots filled with anything; group 0 is the rendered text."""
-    template, _ = clean(template)  # as the reply is
+    template = _spelt(template)
     if len(template) < 8:
         return None
     expression = "(.{0,300}?)".join(re.escape(part) for part in re.split(r"\{[^{}]*\}", template))

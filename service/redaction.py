@@ -90,12 +90,12 @@ def _pattern(value: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=2048)  # sorting the forms of each letter of each name was half of the work of masking
 def _letter(char: str) -> str:
-    """One character as people type it: é for e, ae and a for ä, combining accents after it."""
+    """One character as people type it: é for e, ae and a for ä, combining accents after it, or a joiner."""
     if not char.isalpha():
         return re.escape(char)
     base = _fold(char)
     forms = {char, base, *_ACCENTED.get(base, ()), *({base + "e"} if char in "äöüÄÖÜ" else ())}
-    return f"(?:{'|'.join(sorted(map(re.escape, forms), key=lambda form: (-len(form), form)))})[\u0300-\u036f\u200c\u200d]*"  # scripts that need joiners keep them
+    return f"(?:{'|'.join(sorted(map(re.escape, forms), key=lambda form: (-len(form), form)))})[\u0300-\u036f\u200c\u200d]*"
 
 
 def _fold(text: str) -> str:
