@@ -11,6 +11,7 @@ from typing import Any
 from rapidfuzz.distance import OSA
 
 from rubric.entries import Inventory
+from rubric.hygiene import clean
 from rubric.schema import Case, Step
 from rubric.strict import load_yaml
 
@@ -150,8 +151,15 @@ def replaced(old: str, new: str) -> tuple[str, str] | None:
     return "".join(first[start:end]), "".join(second[other_start:other_end])
 
 
+@lru_cache(maxsize=10_000)
+def _spelt(template: str) -> str:
+    """A template of the target as it reads in a case: clean."""
+    return clean(template)[0]
+
+
 def rendered_from(reply: str, template: str) -> re.Match[str] | None:
     """Where a reply holds a template's text, its slots filled with anything; group 0 is the rendered text."""
+    template = _spelt(template)
     if len(template) < 8:
         return None
     expression = "(.{0,300}?)".join(re.escape(part) for part in re.split(r"\{[^{}]*\}", template))

@@ -40,7 +40,7 @@ ROOMS = (
     Room("ground: settings", "service/settings.py", "", "pydantic pydantic_settings"),
     Room("ground: words and states", "service/errors.py service/lifecycle.py service/scratch.py"),
     Room("ground: database", "service/db.py", "", "sqlalchemy sqlmodel"),
-    Room("ground: redaction", "service/redaction.py", "", "phonenumbers stdnum"),
+    Room("ground: redaction", "service/redaction.py", "rubric.hygiene", "phonenumbers stdnum"),
     Room("aides that know the rubric", "service/wording.py service/treepolicy.py", "rubric.*"),
     Room("aides that hold a door", "service/targets.py service/gating.py service/eval_rows.py", f"{GROUND} connectors.ports rubric.*"),
     Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.gating service.trials connectors.ports rubric.*"),

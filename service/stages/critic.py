@@ -8,6 +8,7 @@ from sqlmodel import Session
 from connectors.ports import PortError, Ports
 from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted, Neighbour, Precedent
+from rubric.hygiene import clean, cut
 from rubric.lint import lint
 from rubric.precedents import adopted
 from rubric.schema import Hint, Outcome, Verdict
@@ -132,7 +133,7 @@ def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around
     )
     reply: Drafted | Abstained
     if _leaf_is_gone(brief):
-        reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {brief.case.plan.leaf[:120]!r} any more")
+        reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {cut(brief.case.plan.leaf, 120)!r} any more")
     else:
         reply = ports.critic.draft(brief)
         if trials is not None and target.manifest.replay is not None:
@@ -187,7 +188,7 @@ def _why_none(weak: list[Proof], tried: int, broke: int) -> str:
 
 
 def _leaf_is_gone(brief: Brief) -> bool:
-    leaves = {"/".join(entry.parts) for entry in brief.inventory.entries.values() if entry.step == "intent"}
+    leaves = {clean("/".join(entry.parts))[0] for entry in brief.inventory.entries.values() if entry.step == "intent"}
     return bool(leaves) and brief.case.plan.leaf not in leaves
 
 

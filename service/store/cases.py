@@ -45,6 +45,8 @@ class CaseRow(SQLModel, table=True):
     """the redacted case, as JSON of `rubric.schema.Case`"""
     masked: int = 0
     """how many values the redactor replaced"""
+    hidden: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """how many characters that nobody could see were taken out of the work copy"""
     leaf: str | None = None
     comment: str | None = None
     comment_key: str | None = None
