@@ -166,7 +166,8 @@ class TransportError(Value):
 
     kind: Literal["transport_error"] = "transport_error"
     code: str
-    """stable: `rate_limited`, `overloaded`, `server_error`, `timeout`, `unreachable`, `bad_request`, `unauthorised`, `too_large`, `not_found`, `garbage`"""
+    """stable: `rate_limited`, `overloaded`, `server_error`, `timeout`, `unreachable`, `bad_request`, `unauthorised`, `too_large`, `not_found`,
+    `garbage`; of a batch also `expired`, `canceled`, `missing`"""
     retryable: bool
     retry_after: float | None = None
     """seconds that the server asks to wait"""

@@ -15,6 +15,9 @@ FLOORS = ("rubric", "connectors", "service", "migrations")
 GROUND = "service.errors service.lifecycle service.db service.redaction service.scratch"
 AIDES = "service.wording service.treepolicy service.targets service.gating service.eval_rows service.trials service.proving"
 DOORS = "connectors.ports connectors.webhooks"
+CLAUDE = (
+    "connectors.claude connectors.claude_profile connectors.claude_prices connectors.claude_reading connectors.claude_wire connectors.ports rubric.*"
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ ROOMS = (
     Room("the webhook door", "connectors/webhooks.py", "rubric.*", "pydantic"),
     Room("splicing", "connectors/splicing/*", "connectors.splicing.*", "yaml"),
     Room("the codemod", "connectors/codemod.py", "connectors.ports connectors.splicing.* rubric.*", "pydantic"),
+    Room("the model server", "connectors/claude*.py", CLAUDE, "httpcore2 httpx2 pydantic"),
     Room("other connectors", "connectors/*", "connectors.ports rubric.*", "pydantic"),
     Room("ground: settings", "service/settings.py", "", "pydantic pydantic_settings"),
     Room("ground: words and states", "service/errors.py service/lifecycle.py service/scratch.py"),
@@ -142,6 +146,7 @@ ASYNC = {
 }
 COMMITS = {"service/commands/gate.py": "`git.commit(ref)` looks a commit up; no database is near"}
 LONG_FILES = {
+    "connectors/scripted.py": "one double a port, all where a test looks for them; they share nothing to split by",
     "connectors/localgit.py": "one outside system a file; publishing and reading share the plumbing",
     "migrations/versions/0001_first_tables.py": "one revision is one file",
     "service/commands/demo.py": "a script in five acts, read from top to bottom; no rule of the loop lives in it",
