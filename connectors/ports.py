@@ -14,10 +14,12 @@ from rubric.schema import Hint
 class PortError(Exception):
     """An outside system did not do what was asked; `code` is stable and shown on screens."""
 
-    def __init__(self, code: str, message: str, *, retryable: bool = False):
+    def __init__(self, code: str, message: str, *, retryable: bool = False, retry_after: float | None = None):
         super().__init__(message)
         self.code = code
         self.retryable = retryable
+        self.retry_after = retry_after
+        """seconds that the other side asks to wait"""
 
 
 class CriticModel(Protocol):
@@ -25,6 +27,8 @@ class CriticModel(Protocol):
 
     name: str
     """Goes on every hint, with its version, e.g. `precedent-1`."""
+    listens: bool
+    """Whether an answer may be another one once the brief holds new facts."""
 
     def draft(self, brief: Brief) -> Drafted | Abstained:
         """Read one brief. Raises `PortError` when no answer could be had."""

@@ -24,6 +24,7 @@ class ScriptedCritic:
     """Answers by the sender's name of the case, or by a function of the brief; abstains on what nobody scripted."""
 
     name = "scripted-1"
+    listens = False
 
     def __init__(self, answers: Mapping[str, Reply] | Callable[[Brief], Reply] | None = None):
         self._answers = answers if callable(answers) else dict(answers or {})

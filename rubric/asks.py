@@ -11,7 +11,8 @@ from jinja2 import Environment, StrictUndefined
 from pydantic import ValidationError
 
 from rubric.catalogue import Catalogue
-from rubric.choices import KINDS, Place, answers, change_of, one_of, record
+from rubric.choices import KINDS, answers, change_of
+from rubric.choosing.kinds import Place, one_of, record
 from rubric.drafting import Answered, Ask, Brief, Precedent
 from rubric.hygiene import fence
 from rubric.inventory import keyed, shown_number
@@ -174,12 +175,13 @@ def fields_of(brief: Brief, reply: Answered, ask: Ask, recipe: str, place: str) 
         raise Unreadable("change_invalid", f"it cannot be written down ({type(error).__name__})") from None
 
 
-def _fits(value: Any, form: dict[str, Any], place: str) -> None:
+def _fits(given: Any, form: dict[str, Any], place: str) -> None:
     """Holds a reply against its form. A server may promise to do so; only a look shows that it did."""
-    kind = form["type"]
+    kind = str(form["type"])
     kinds: dict[str, type | tuple[type, ...]] = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
-    if not isinstance(value, kinds[kind]) or (kind == "integer" and isinstance(value, bool)):
+    if not isinstance(given, kinds[kind]) or (kind == "integer" and isinstance(given, bool)):
         raise Unreadable("reply_invalid", f"{place} is no {kind}")
+    value: Any = given
     if kind == "object":
         if set(value) != set(form["properties"]):
             raise Unreadable("reply_invalid", f"{place} has other fields than asked for")
@@ -251,7 +253,7 @@ def _trace(brief: Brief) -> str:
 
 def _like(brief: Brief) -> str:
     found = [one for one in brief.rejected if one.case.plan.leaf == brief.case.plan.leaf and one.case_id != brief.case_id][:12]
-    return "\n".join(fence(text_of(one.case, "ticket"), f"case {number}", 600) for number, one in enumerate(found, start=1))
+    return "\n".join(f"case {number}:\n{fence(text_of(one.case, 'ticket'), 'ticket', 600)}" for number, one in enumerate(found, start=1))
 
 
 def _precedents(shown: Sequence[Precedent]) -> str:

@@ -23,7 +23,8 @@ from rubric.asks import (
     target_ask,
 )
 from rubric.catalogue import Catalogue
-from rubric.choices import KINDS, Place
+from rubric.choices import KINDS
+from rubric.choosing.kinds import Place
 from rubric.drafting import Abstained, Answered, Ask, AskOutcome, Brief, Drafted, InvalidOutput, Precedent, Refused, TransportError, Truncated
 from rubric.precedents import hint_of, nearest, varied_precedents
 from rubric.proposals.offer import Offer
@@ -154,10 +155,14 @@ def _answered(asks: list[Ask]) -> Generator[list[Ask], list[AskOutcome], list[As
     outcomes = list((yield asks))
     cut = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Truncated) and outcome.by == "max_tokens"]
     if cut:
-        longer = [asks[place].model_copy(update={"most_tokens": LONGER * asks[place].most_tokens, "key": f"{asks[place].key} longer"}) for place in cut]
+        longer = [_longer(asks[place]) for place in cut]
         for place, outcome in zip(cut, (yield longer), strict=True):
             outcomes[place] = outcome
     return outcomes
+
+
+def _longer(ask: Ask) -> Ask:
+    return ask.model_copy(update={"most_tokens": LONGER * ask.most_tokens, "key": f"{ask.key} longer"})
 
 
 def _read(ask: Ask, outcome: AskOutcome, reader: Callable[[Answered], Found]) -> Found:
@@ -169,9 +174,7 @@ def _read(ask: Ask, outcome: AskOutcome, reader: Callable[[Answered], Found]) ->
         raise _Ended(InvalidOutput(why=f"{ask.name}: {error.code}: {error}", receipt=outcome.receipt)) from None
 
 
-def _hint(
-    brief: Brief, catalogue: Catalogue, rule: Rule, target: str, change: Change, confidence: Confidence, shown: Sequence[Precedent]
-) -> Hint:
+def _hint(brief: Brief, catalogue: Catalogue, rule: Rule, target: str, change: Change, confidence: Confidence, shown: Sequence[Precedent]) -> Hint:
     card = catalogue.recipe(change.recipe)
     home = brief.inventory.entries.get(target)
     step = Step(card.step) if card.step != "any" else home.step if home else Step.plan
