@@ -1,5 +1,6 @@
 """What a tried change does to a case's plan, held against what the comment speaks of."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -21,6 +22,8 @@ SAID: dict[str, tuple[Symptom, ...]] = {
     "text": ("text", "rule"),
 }
 """part of a plan that changed → what people say when it is at fault, the most usual first"""
+STATED = 3
+"""sentences that a promise about a reply names"""
 
 
 def expectations(before: Plan, after: Plan) -> tuple[list[Expectation], list[Expectation]]:
@@ -53,12 +56,24 @@ def _changes(before: Plan, after: Plan) -> tuple[list[Statement], list[Statement
     if record_of(before) != record_of(after):
         return [("record", "is", record_of(after))], []
     if before.reply != after.reply:
-        return [], [("reply", "is", before.reply)]
+        return _wording(before.reply, after.reply)
     if before.tool_calls != after.tool_calls:
         return _arguments(before, after)
     old_fields, new_fields = _fields(before), _fields(after)
     otherwise = [f"{name}={old_fields[name]}" for name in old_fields if new_fields.get(name) != old_fields[name]]
     return [("extraction", "contains", name) for name in new_fields if name not in old_fields], [("extraction", "is", one) for one in otherwise]
+
+
+def _wording(before: str, after: str) -> tuple[list[Statement], list[Statement]]:
+    """The sentences that came and went. That the whole text is another one would be true after any change of it, also one that cures nothing."""
+    old, new = _sentences(before), _sentences(after)
+    came = [("reply", "contains", one) for one in new if one not in before]
+    went = [("reply", "contains", one) for one in old if one not in after]
+    return came[:STATED], went[:STATED] or [("reply", "is", before)]
+
+
+def _sentences(text: str) -> list[str]:
+    return [one.strip() for one in re.findall(r"[^.!?\n]+[.!?]*", text) if one.strip()]
 
 
 def _arguments(before: Plan, after: Plan) -> tuple[list[Statement], list[Statement]]:

@@ -141,6 +141,10 @@ class Manifest(_Part):
     def is_rows_file(self, path: str) -> bool:
         return any(suite.rows and suite.rows.path == path for rules in self.steps.values() for suite in rules.suites)
 
+    def is_exam(self, path: str) -> bool:
+        """Whether a file holds rows that changes are judged by: a suite's, or one that is protected and that recipes may add rows to."""
+        return self.is_rows_file(path) or (self.is_protected(path) and any(self.may_change(recipe, path) for recipe in self.allow))
+
     def is_protected(self, path: str) -> bool:
         return any(matches(path, glob) for glob in self.protected) or path == "triage.yaml"
 

@@ -244,6 +244,8 @@ class Hint(Value):
     """Ids of accepted cases that must not change."""
     changes_controls: list[str] = []
     """Accepted cases whose plan changes with this hint, as replay showed; a person should see none."""
+    also_moves: list[str] = []
+    """Other rejections whose plan it moves in the same way, as replay showed."""
     eval_to_move: str | None = None
     """Id of the suite that shows the change."""
     must: list[Expectation] = []

@@ -201,13 +201,15 @@ def _tried(lab: _Lab, candidate: Candidate) -> Proof | None:
     example = WorkedExample(case_id=hint.cure_case, plan_now=f"goes to {before.leaf}", plan_instead=cut("; ".join(changes), 500))
     comment = lab.around.case.comment
     unseen = all(line.startswith("extraction:") for line in changes)
-    score = candidate.score + 0.35 * fits(comment, part) + 0.5 * pointed_at(comment, before, after) + _support(lab, found, hint.step, part)
+    alike = _moved_alike(lab, found, hint.step, part)
+    score = candidate.score + 0.35 * fits(comment, part) + 0.5 * pointed_at(comment, before, after) + SUPPORT * min(SUPPORTERS, sum(alike.values()))
     score -= HARM * bool(harmed) + UNSEEN * unseen
     if score >= ENOUGH and not harmed and not lab.spent and lab.breaks(hint):
         lab.broke += 1
         return None  # the gate would not let it through
     confidence = hint.confidence.model_copy(update={"replay": "moved", "weight": round(score, 2)})
-    shown = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence, "changes_controls": harmed}
+    shown: dict[str, Any] = {"must": must, "must_not": must_not, "worked_example": example, "confidence": confidence, "changes_controls": harmed}
+    shown["also_moves"] = sorted(alike)
     return Proof(hint.model_copy(update=shown), score)
 
 
@@ -215,11 +217,11 @@ def _differs(old: Plan | None, new: Plan | None) -> bool:
     return bool(difference(old, new)) if old is not None and new is not None else (old is None) is not (new is None)
 
 
-def _support(lab: _Lab, found: Mapping[str, tuple[Plan | None, Plan | None]], step: Step, part: str) -> float:
-    """How many other rejections the change moves the same way, each counted by how far its own comment goes along with that."""
-    total = 0.0
+def _moved_alike(lab: _Lab, found: Mapping[str, tuple[Plan | None, Plan | None]], step: Step, part: str) -> dict[str, float]:
+    """Other rejections that the change moves the same way, each counted by how far its own comment goes along with that."""
+    alike: dict[str, float] = {}
     for one, (before, after) in found.items():
         if one in lab.around.rejected and before is not None and after is not None and part_of(step, before, after) == part:
             comment = lab.around.rejected[one].comment
-            total += min(1.0, 0.4 + 0.6 * fits(comment, part) + 0.5 * pointed_at(comment, before, after))
-    return SUPPORT * min(SUPPORTERS, total)
+            alike[one] = min(1.0, 0.4 + 0.6 * fits(comment, part) + 0.5 * pointed_at(comment, before, after))
+    return alike

@@ -72,22 +72,25 @@ def _read(host: CodeHost, sha: str) -> Target:
 @lru_cache(maxsize=4)
 def _look_around(host: Any, sha: str) -> Target:
     target = _look(host, sha)
-    return replace(target, inventory=target.inventory.model_copy(update={"spoken_of": _spoken_of(host, sha, target.inventory)}))
+    return replace(target, inventory=target.inventory.model_copy(update={"spoken_of": _spoken_of(host, target)}))
 
 
 def look_around(host: CodeHost, sha: str) -> Target:
-    """As `look`, and with the names of fields that any file of the target speaks of: for a critic, who asks what is missing."""
+    """As `look`, and with the names of fields that data files of the target speak of: for a critic, who asks what is missing."""
     keyed: Any = host
     return _look_around(keyed, sha)
 
 
-def _spoken_of(host: CodeHost, sha: str, inventory: Inventory) -> frozenset[str]:
-    """Names of fields that any file of the target speaks of, as recorded answers and eval rows do, whether the config has them or not."""
+def _spoken_of(host: CodeHost, target: Target) -> frozenset[str]:
+    """Names of fields that the target's data files speak of, recorded answers among them, whether the config has them or not.
+
+    Eval rows are left out: who drafts a change does not look at what it will be judged by.
+    """
     found: set[str] = set()
     left = SPOKEN_CAP
-    for path in sorted(host.paths(sha)):
-        if left > 0 and path.endswith(SPOKEN_IN):
-            text = (host.read(sha, path) or b"")[:left]
+    for path in sorted(host.paths(target.sha)):
+        if left > 0 and path.endswith(SPOKEN_IN) and not target.manifest.is_exam(path):
+            text = (host.read(target.sha, path) or b"")[:left]
             left -= len(text)
-            found |= field_names(text.decode("utf-8", errors="replace"), inventory)
+            found |= field_names(text.decode("utf-8", errors="replace"), target.inventory)
     return frozenset(found)

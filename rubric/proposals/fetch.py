@@ -138,7 +138,6 @@ def _to(brief: Brief, kind: tuple[str, ...], threshold: Entry, to: float, alike:
         change=AdjustFetchThreshold.model_validate({"record_type": "_".join(kind) or None, "from": int(start), "to": int(to)}),
         summary=f"Accept a record from a score of {int(to)} instead of {int(start)}.",
         signals=said,
-        must_not=[Expectation.model_validate({"part": "reply", "is": brief.case.plan.reply})],
         instead=f"acts on {top.record_id}" if lower else f"does not act on {top.record_id}",
     )
 

@@ -68,6 +68,8 @@ def as_markdown(figures: Mapping[str, Any], fates: Sequence[Fate], command: str)
         "",
         f"Made by `{command}`; do not edit. What is scripted: only the gatekeeper.",
         "Cured means: sent again through what was merged, the ticket's plan is what its hint promised. Nobody looked at labels.",
+        "Figures on cases that the critic's phrases were chosen with are in-sample; this repository's page shows such cases (`docs/commands.md`,",
+        "`triage critic score`). Names of missing fields are found in the target's own recorded answers.",
         "",
     ]
     lines += ["| figure | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in figures.items() if not isinstance(value, Mapping))]

@@ -218,3 +218,16 @@ def _write(db: Database, ports: Ports, catalogue: Catalogue, row: cases.CaseRow,
                 created_at=db.now(),
             )  # fmt: skip
             history.begin(session, row_of_hint, by=ports.critic.name)
+            _look_again(session, hint, row_of_hint.id)
+
+
+def _look_again(session: Session, hint: Hint, hint_id: str) -> None:
+    """Rejections without a hint that this one's change moves as well are drafted once more, now with the change in play."""
+    for case_id in hint.also_moves:
+        case = cases.get(session, case_id)
+        if case is None or case.state is not DraftState.abstained or case.outcome != Outcome.unclear_ask_back:
+            continue
+        if any(move.state_from == DraftState.abstained for move in history.of(session, "cases", case_id)):
+            continue  # looked at again before: once is enough, or two cases would keep each other busy
+        history.move(session, case, DraftState.queued, by="critic", why=f"{hint_id} moves it too", attempts=0, outcome=None, reason=None)
+        history.enqueue(session, "draft", case_id, f"also-{hint_id}")

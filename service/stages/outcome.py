@@ -85,24 +85,26 @@ def _back(db: Database, pull_id: str, why: str) -> None:
 
 
 def settle(db: Database, ports: Ports, pull_id: str) -> bool:
-    """Close a pull that is behind and not needed any more: what landed since cures its case. True: it is closed."""
+    """Close a pull that is behind and not needed any more: what landed since cures its case, and all that joined it. True: it is closed."""
     with db.read() as session:
         pull = pulls.get(session, pull_id)
-        hint = hints.get(session, pull.hint_id) if pull and pull.state is PullState.landing else None
-        inputs = originals.bodies(session, [hint.case_id]) if hint else {}
-    if pull is None or hint is None or hint.case_id not in inputs:
+        first = hints.get(session, pull.hint_id) if pull and pull.state is PullState.landing else None
+        wanted = {hint.case_id: hint.hint for hint in [first, *hints.duplicates(session, first.id)]} if first else {}
+        inputs = originals.bodies(session, list(wanted))
+    if pull is None or not wanted or set(inputs) != set(wanted):
         return False
     try:
-        where, answers = _replayed(ports, pull.target, {hint.case_id: originals.ticket_of(inputs[hint.case_id])})
+        where, answers = _replayed(ports, pull.target, {case_id: originals.ticket_of(body) for case_id, body in inputs.items()})
     except PortError:
         return False  # the rebuild that comes next meets the same trouble and names it
-    if _state_of(hint.case_id, hint.hint, inputs[hint.case_id], answers) is not OutcomeState.cured:
+    if any(_state_of(case_id, hint, inputs[case_id], answers) is not OutcomeState.cured for case_id, hint in wanted.items()):
         return False
     with db.begin() as session:
         current = _get(session, pull_id)
         if current.state is not PullState.landing:
             return False
-        why = f"{Outcome.already_fixed}: the base {where} cures the case without it"
+        many = "the case" if len(wanted) == 1 else f"all {len(wanted)} cases"
+        why = f"{Outcome.already_fixed}: the base {where} cures {many} without it"
         history.move(session, current, PullState.closed, by="landing", why=why, closed_reason=why)
         _watch(session, db, current)
     return True

@@ -47,7 +47,10 @@ MOVES: dict[str, tuple[dict[str, Any], str, list[Expectation], list[Expectation]
         [says("record", **{"is": "r2"})], [],
     ),
     "no record any more": ({"fetch": [], "tool_calls": calls({"copies": 1})}, "asked", [says("record", **{"is": ""})], []),
-    "another text": ({"reply": "it has left."}, "text", [], [says("reply", **{"is": "it is on its way."})]),
+    "another text": (
+        {"reply": "it has left."}, "text", [says("reply", contains="it has left.")], [says("reply", contains="it is on its way.")],
+    ),
+    "a sentence more": ({"reply": "it is on its way. Thanks."}, "text", [says("reply", contains="Thanks.")], [says("reply", **{"is": "it is on its way."})]),
     "an argument more": (
         {"tool_calls": calls({"copies": 1, "record_id": "r1", "kind": "long"})}, "arguments", [says("tool", contains="send_form.kind")], [],
     ),
@@ -157,3 +160,14 @@ def test_the_grader_accepts_what_is_said_of_any_two_plans(before: Plan, after: P
     part = part_of(step, before, after)
     assert part is None or (difference(before, after) and -1 <= fits(comment, part) <= 1)
     assert 0 <= pointed_at(comment, before, after) <= 1
+
+
+def test_a_promise_about_words_is_not_kept_by_any_other_words() -> None:
+    """A sentence was to go. Another change of the same reply, which leaves it there, must not count as the cure."""
+    before, cured, other = (
+        plan(reply="A is due. B is due. C is due."),
+        plan(reply="A is due. B is due."),
+        plan(reply="A was due. B is due. C is due."),
+    )
+    must, must_not = expectations(before, cured)
+    assert judge(must, must_not, before, cured) == [] and judge(must, must_not, before, other)

@@ -67,3 +67,12 @@ def test_a_commit_is_read_once() -> None:
     assert look_around(host, host.head()) is first
     host.pushes({"evals/b.json": b'"account.new"'})
     assert look_around(host, host.head()).inventory.spoken_of == {"account.new"} != first.inventory.spoken_of
+
+
+def test_rows_that_changes_are_judged_by_are_not_looked_into() -> None:
+    """A suite's own rows file, and one that is protected and that recipes may add rows to; recorded answers are no exam."""
+    seen = b'{"account.seen": 1}'
+    assert spoken_of(**{"evals/intent/cases.jsonl": seen, "evals/fetch/cases.jsonl": seen}) == frozenset()
+    assert spoken_of(**{"records/answers.jsonl": seen}) == {"account.seen"}
+    more = READS["triage.yaml"].replace(b"allow: {", b'allow: {add_extraction_field: ["evals/fields/cases.jsonl"], ')
+    assert spoken_of(**{"triage.yaml": more, "evals/fields/cases.jsonl": seen}) == frozenset()

@@ -12,7 +12,7 @@ from rubric.drafting import Abstained, Brief, Drafted
 from rubric.schema import Outcome
 from service.lifecycle import DraftState, ReviewState
 from service.stages import critic, intake
-from service.store import cases, hints
+from service.store import cases, hints, history
 from tests.samples.small import MANIFEST, small_host, weigh_less, weight_hint
 from tests.samples.world import World
 
@@ -260,3 +260,30 @@ def test_hints_of_held_out_cases_are_no_precedents_either(world: World) -> None:
     world.runs()
     seen = {hint.cure_case for hint in briefs[-1].open_hints}
     assert seen and held not in seen
+
+
+def test_a_rejection_that_a_later_hint_moves_too_is_looked_at_once_more(world: World) -> None:
+    """The first critic saw nothing in "hm"; when a like rejection's change moves that case as well, it joins instead of staying alone."""
+
+    def drafts(brief: Brief) -> Drafted | Abstained:
+        if brief.case.comment == "hm":
+            return Abstained(outcome=Outcome.unclear_ask_back, reason="nothing points at a change")
+        return weigh_less(brief)
+
+    asked = ScriptedCritic(drafts)
+    world.with_ports(critic=asked)
+    vague = world.rejects("email postcode", "hm")
+    assert end(world.runs(), vague)[0] == "abstained"
+    told = world.rejects("email postcode", "wrong person, the postcode counts too much")
+    world.runs()
+    assert world.hint_of(told).hint.also_moves == [vague]
+    assert [brief.case_id for brief in asked.briefs].count(vague) == 2 and "moves it too" in str(reasons(world, vague))
+    later = world.rejects("email postcode", "wrong person again, the postcode counts too much")
+    world.runs()
+    assert vague in world.hint_of(later).hint.also_moves or end(world, vague)[0] == "drafted"
+    assert [brief.case_id for brief in asked.briefs].count(vague) == 2  # once is enough
+
+
+def reasons(world: World, case_id: str) -> list[str]:
+    with world.db.read() as session:
+        return [move.why for move in history.of(session, "cases", case_id)]
