@@ -62,6 +62,10 @@ class ClaudeMessages:
             return _not_ready(model, outcome)
         return None
 
+    def trouble(self) -> str | None:
+        found = self.probe()
+        return None if found is None else f"{found.code}: {found.sentence}"
+
     def close(self) -> None:
         self._client.close()
 

@@ -45,6 +45,10 @@ class Model(Protocol):
         """One call, within a bound of wall-clock time. Never raises for what the server does."""
         ...
 
+    def trouble(self) -> str | None:
+        """Why it cannot be used now, in one line, found out by a small real ask; None when it can."""
+        ...
+
     def most(self, ask: Ask) -> float:
         """The most US dollars that this ask can cost, estimated from its length and the price list."""
         ...
@@ -201,6 +205,8 @@ class Ports:
     workdir: Path
     """folder for throw-away trees"""
     limits: "Limits" = field(default_factory=lambda: Limits())
+    model: Model | None = None
+    """what the critic asks, when it asks one"""
 
 
 @dataclass(frozen=True)

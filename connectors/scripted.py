@@ -75,6 +75,9 @@ class ScriptedModel:
         usage = Usage(input=(len(ask.rubric) + len(ask.case)) // 4, output=min(ask.most_tokens, len(json.dumps(value)) // 4 + 1))
         return Answered(value=value, receipt=Receipt(model=self.name, request_id=f"scripted-{len(self.asks)}", usage=usage))
 
+    def trouble(self) -> str | None:
+        return None
+
     def most(self, ask: Ask) -> float:
         return (len(ask.rubric) + len(ask.case) + ask.most_tokens) * self._usd
 

@@ -123,8 +123,8 @@ class Ask(Value):
 
     @property
     def sha(self) -> str:
-        """Hash of everything that is sent."""
-        whole = json.dumps([self.name, self.rubric, self.case, self.form, self.most_tokens], sort_keys=True)
+        """Hash of everything that is sent, and of the key: two samples of one question may be the same text and are two asks all the same."""
+        whole = json.dumps([self.name, self.key, self.rubric, self.case, self.form, self.most_tokens], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()
 
 

@@ -1,11 +1,19 @@
 """Drives the critic's asks: from the ledger what was answered before, from the model what was not, and nothing past a cap."""
 
-from connectors.ports import Model, PortError
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from connectors.ports import Model, PortError, Ports
 from rubric.catalogue import Catalogue
 from rubric.course import Failed, course
 from rubric.drafting import Abstained, Ask, AskOutcome, Brief, Cost, Drafted, InvalidOutput, Refused, TransportError
 from service.db import Database
 from service.store import calls
+from service.store.calls import Caps
+
+AGAIN_SECONDS = 60.0
+"""between two looks at a model that does not answer"""
 
 
 class AskingCritic:
@@ -13,7 +21,7 @@ class AskingCritic:
 
     listens = True
 
-    def __init__(self, db: Database, model: Model, catalogue: Catalogue, caps: calls.Caps):
+    def __init__(self, db: Database, model: Model, catalogue: Catalogue, caps: Caps):
         self.name = f"asking-1 {model.name}"
         self._db = db
         self._model = model
@@ -68,3 +76,44 @@ def _failure(outcome: Failed) -> PortError:
             return PortError("invalid_output", f"the model's answer cannot be used: {outcome.why[:200]}")
         case _:
             return PortError("truncated", "the model's answer was cut off: " + outcome.by.replace("_", " "))
+
+
+def asking(ports: Ports, db: Database, catalogue: Catalogue, *, case: float, hour: float, day: float) -> Ports:
+    """The tray with a critic that asks the tray's model, capped in US dollars; as it was when there is none."""
+    if ports.model is None:
+        return ports
+    return replace(ports, critic=AskingCritic(db, ports.model, catalogue, Caps(case=case, hour=hour, day=day)))
+
+
+class Watch:
+    """Whether the model answers, looked at beside everything else: a look is a call, and a server that hangs must not hold up `/readyz`."""
+
+    def __init__(self, look: Callable[[], str | None], clock: Callable[[], float]):
+        self._look, self._clock = look, clock
+        self._lock = threading.Lock()
+        self._said: str | None = "it has not answered yet"
+        self._next = 0.0
+        self._looking: threading.Thread | None = None
+
+    def trouble(self) -> str | None:
+        """What the last look found. Where that was trouble, another look begins, at most once a minute."""
+        with self._lock:
+            due = self._said is not None and self._clock() >= self._next and (self._looking is None or not self._looking.is_alive())
+            if due:
+                self._next = self._clock() + AGAIN_SECONDS
+                self._looking = threading.Thread(target=self._run, name="model-watch", daemon=True)
+                self._looking.start()
+            return self._said
+
+    def wait(self) -> None:
+        """Until the look that is under way has ended."""
+        if self._looking is not None:
+            self._looking.join()
+
+    def _run(self) -> None:
+        try:
+            said = self._look()
+        except Exception as error:  # whatever it is, the model cannot be used, and that is all that is asked
+            said = f"the look at it broke ({type(error).__name__})"
+        with self._lock:
+            self._said = said

@@ -61,6 +61,7 @@ ROOMS = (
         "service.reports service.store.* service.errors service.lifecycle rubric.*",
         "pydantic sqlmodel.Session",
     ),
+    Room("asking", "service/asking.py", "service.db service.store.calls connectors.ports rubric.*"),
     Room("engine", "service/engine.py", "", "dbos sqlalchemy sqlmodel"),
     Room("migrate", "service/migrate.py", "service.db service.engine", "alembic sqlalchemy"),
     Room("flows", "service/flows.py", "service.engine service.db service.stages.* service.trials connectors.ports rubric.*", "structlog"),
@@ -76,7 +77,7 @@ ROOMS = (
         "app",
         "service/app.py",
         f"service.web.* service.flows service.ticks service.engine service.migrate service.wiring service.settings service.stages.intake "
-        f"service.targets {GROUND} {DOORS} rubric.catalogue",
+        f"service.asking service.targets {GROUND} {DOORS} rubric.catalogue",
         "fastapi starlette pydantic.SecretStr",
     ),
     Room("command table", "service/cli.py"),

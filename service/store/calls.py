@@ -20,7 +20,7 @@ class Call(SQLModel, table=True):
     """One request to a model for one case. Texts in it are redacted as the case is."""
 
     __tablename__ = "calls"
-    __table_args__ = (Index("ix_calls_case", "case_id", "asked_at"), Index("ix_calls_asked_at", "asked_at"))
+    __table_args__ = (Index("ix_calls_case", "case_id", "number"), Index("ix_calls_asked_at", "asked_at"))
 
     id: str = Field(primary_key=True)
     case_id: str = Field(foreign_key="cases.id", ondelete="CASCADE")
@@ -28,7 +28,8 @@ class Call(SQLModel, table=True):
     """of everything that was sent"""
     ask: str
     key: str
-    attempt: int
+    number: int
+    """of the case's calls, from 1"""
     model: str
     kind: str = OPEN
     """how it ended: a kind of `rubric.drafting.AskOutcome`, or open"""
@@ -63,7 +64,7 @@ class Spent(Exception):
 def answered(session: Session, case_id: str, sha: str) -> AskOutcome | None:
     """The outcome of an equal ask, if the server had one: a failed way there is tried again."""
     query = select(Call).where(Call.case_id == case_id, Call.sha == sha, col(Call.kind).not_in([OPEN, "transport_error"]))
-    found = session.exec(query.order_by(col(Call.attempt).desc()).limit(1)).first()
+    found = session.exec(query.order_by(col(Call.number).desc()).limit(1)).first()
     return _Outcome.validate_python(found.outcome) if found is not None else None
 
 
@@ -76,11 +77,10 @@ def begin(session: Session, case_id: str, ask: Ask, model: str, most: float, cap
     for cap, allowed, window in (("hour", caps.hour, timedelta(hours=1)), ("day", caps.day, timedelta(days=1))):
         if _spent(session, col(Call.asked_at) > now - window) + most > allowed:
             oldest = session.exec(select(func.min(Call.asked_at)).where(col(Call.asked_at) > now - window)).one()
-            since = oldest if oldest is not None else None
-            raise Spent(cap, (since + window - now).total_seconds() + 1 if since is not None else None)
-    attempt = 1 + session.exec(select(func.count()).where(Call.case_id == case_id, Call.sha == ask.sha)).one()
-    name = hashlib.sha256(f"{case_id} {ask.sha} {attempt}".encode()).hexdigest()[:32]
-    session.add(Call(id=name, case_id=case_id, sha=ask.sha, ask=ask.name, key=ask.key, attempt=attempt, model=model, most_usd=most, asked_at=now))
+            raise Spent(cap, (oldest + window - now).total_seconds() + 1 if oldest is not None else None)
+    number = 1 + session.exec(select(func.count()).where(Call.case_id == case_id)).one()
+    name = hashlib.sha256(f"{case_id} {number}".encode()).hexdigest()[:32]
+    session.add(Call(id=name, case_id=case_id, sha=ask.sha, ask=ask.name, key=ask.key, number=number, model=model, most_usd=most, asked_at=now))
     return name
 
 
@@ -98,7 +98,7 @@ def end(session: Session, name: str, outcome: AskOutcome, usd: float | None) -> 
 
 def of_case(session: Session, case_id: str) -> list[Call]:
     """All calls of a case, in the order they went out."""
-    return list(session.exec(select(Call).where(Call.case_id == case_id).order_by(col(Call.asked_at), col(Call.id))))
+    return list(session.exec(select(Call).where(Call.case_id == case_id).order_by(col(Call.number))))
 
 
 def _spent(session: Session, which: Any) -> float:

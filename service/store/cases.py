@@ -56,6 +56,8 @@ class CaseRow(SQLModel, table=True):
     reason: str | None = None
     """the critic's sentence for an abstention, or the class of a failure"""
     attempts: int = 0
+    waits: int = 0
+    """how often its draft was put off because a system outside did not answer"""
 
     @property
     def case(self) -> Case:
