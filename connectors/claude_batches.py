@@ -128,8 +128,8 @@ class ClaudeBatches:
         """By the batch's id, not by the address that the server gives for the results: the key goes to one server only."""
         path = f"/v1/messages/batches/{_batch_id(batch)}/results"
         try:
-            reply = self._downloads.get(path, cast_to=httpx2.Response, stream=True, stream_cls=anthropic.Stream[object])
-            with closing(reply) as response:
+            reply: Any = self._downloads.get(path, cast_to=httpx2.Response, stream=True, stream_cls=anthropic.Stream[object])
+            with closing(reply) as response:  # a plain response, unread
                 size = 0
                 for part in response.iter_bytes():
                     size += file.write(part)

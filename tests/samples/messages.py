@@ -237,7 +237,7 @@ class MessagesStub:
         hit = kept if key in self._cached else 0
         if kept:
             self._cached.add(key)
-        out = sum(tokens(str(block.get("text", ""))) for block in play.content or ())
+        out = sum(tokens(str(block.get("text", ""))) for block in play.content or () if isinstance(block, Mapping))
         self.spent.update({"input": max(0, whole - kept), "output": out, "cache_read": hit, "cache_write": kept - hit})
         return {
             "input_tokens": max(0, whole - kept), "output_tokens": out, "cache_read_input_tokens": hit, "cache_creation_input_tokens": kept - hit,
