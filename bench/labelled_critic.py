@@ -16,6 +16,7 @@ class LabelledCritic:
     """A critic that was told: the hint of a label for the one case it is for, nothing for the others."""
 
     name = "labels-1"
+    listens = False
 
     def __init__(self) -> None:
         self.told: dict[str, tuple[Cluster, dict[str, Any]]] = {}

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from rubric.drafting import Abstained, Brief, Drafted
+from rubric.drafting import Abstained, Ask, AskOutcome, Brief, Drafted, Receipt
 from rubric.manifest import Manifest, Replay, Suite
 from rubric.schema import Hint
 
@@ -14,10 +14,12 @@ from rubric.schema import Hint
 class PortError(Exception):
     """An outside system did not do what was asked; `code` is stable and shown on screens."""
 
-    def __init__(self, code: str, message: str, *, retryable: bool = False):
+    def __init__(self, code: str, message: str, *, retryable: bool = False, retry_after: float | None = None):
         super().__init__(message)
         self.code = code
         self.retryable = retryable
+        self.retry_after = retry_after
+        """seconds that the other side asks to wait"""
 
 
 class CriticModel(Protocol):
@@ -25,9 +27,34 @@ class CriticModel(Protocol):
 
     name: str
     """Goes on every hint, with its version, e.g. `precedent-1`."""
+    listens: bool
+    """Whether an answer may be another one once the brief holds new facts."""
 
     def draft(self, brief: Brief) -> Drafted | Abstained:
         """Read one brief. Raises `PortError` when no answer could be had."""
+        ...
+
+
+class Model(Protocol):
+    """Answers one ask at a time over the Messages API. Remembers nothing, retries nothing, decides nothing."""
+
+    name: str
+    """Goes on every hint, e.g. `claude-sonnet-5-5`."""
+
+    def ask(self, ask: Ask) -> AskOutcome:
+        """One call, within a bound of wall-clock time. Never raises for what the server does."""
+        ...
+
+    def trouble(self) -> str | None:
+        """Why it cannot be used now, in one line, found out by a small real ask; None when it can."""
+        ...
+
+    def most(self, ask: Ask) -> float:
+        """The most US dollars that this ask can cost, estimated from its length and the price list."""
+        ...
+
+    def cost(self, receipt: Receipt) -> float | None:
+        """US dollars of a call by the price list, an estimate; None when the server did not say what was used."""
         ...
 
 
@@ -178,6 +205,8 @@ class Ports:
     workdir: Path
     """folder for throw-away trees"""
     limits: "Limits" = field(default_factory=lambda: Limits())
+    model: Model | None = None
+    """what the critic asks, when it asks one"""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ class PrecedentCritic:
     """`rubric.precedents` behind the port."""
 
     name = "precedent-1"
+    listens = False
 
     def __init__(self, catalogue: Catalogue):
         self._catalogue = catalogue

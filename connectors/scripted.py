@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from connectors.ports import PortError, Published, ReplayAnswer, Row, SuiteRun, TreeJob, TreeRun
-from rubric.drafting import Abstained, Brief, Drafted
+from rubric.drafting import Abstained, Answered, Ask, AskOutcome, Brief, Drafted, Receipt, TransportError, Usage
 from rubric.manifest import Replay, Suite
 from rubric.schema import Outcome, Plan
 
@@ -24,6 +24,7 @@ class ScriptedCritic:
     """Answers by the sender's name of the case, or by a function of the brief; abstains on what nobody scripted."""
 
     name = "scripted-1"
+    listens = False
 
     def __init__(self, answers: Mapping[str, Reply] | Callable[[Brief], Reply] | None = None):
         self._answers = answers if callable(answers) else dict(answers or {})
@@ -45,6 +46,49 @@ class ScriptedCritic:
         if isinstance(reply, PortError):
             raise reply
         return reply or Abstained(outcome=Outcome.unclear_ask_back, reason="nothing is scripted for this case")
+
+
+Said = AskOutcome | Mapping[str, Any]
+"""How a scripted model's ask ends; a bare object is an answer."""
+
+
+class ScriptedModel:
+    """Answers asks by a list, in order, or by a function of the ask. Past the end of the list nobody can be reached.
+
+    Tokens are counted at four characters each, so that spend can be followed; each token costs `usd`.
+    """
+
+    name = "scripted-model-1"
+
+    def __init__(self, answers: Callable[[Ask], Said] | Iterable[Said] = (), *, usd: float = 0.000_001):
+        self._answers: Callable[[Ask], Said] = answers if callable(answers) else self._by_list(answers)
+        self._usd = usd
+        self.asks: list[Ask] = []
+        """what it was asked, in order"""
+
+    def ask(self, ask: Ask) -> AskOutcome:
+        self.asks.append(ask)
+        said = self._answers(ask)
+        if not isinstance(said, Mapping):
+            return said
+        value = dict(said)
+        usage = Usage(input=(len(ask.rubric) + len(ask.case)) // 4, output=min(ask.most_tokens, len(json.dumps(value)) // 4 + 1))
+        return Answered(value=value, receipt=Receipt(model=self.name, request_id=f"scripted-{len(self.asks)}", usage=usage))
+
+    def trouble(self) -> str | None:
+        return None
+
+    def most(self, ask: Ask) -> float:
+        return (len(ask.rubric) + len(ask.case) + ask.most_tokens) * self._usd
+
+    def cost(self, receipt: Receipt) -> float | None:
+        usage = receipt.usage
+        return None if usage is None else (usage.input + usage.output + usage.cache_read + usage.cache_write) * self._usd
+
+    @staticmethod
+    def _by_list(answers: Iterable[Said]) -> Callable[[Ask], Said]:
+        left = iter(tuple(answers))
+        return lambda ask: next(left, TransportError(code="unreachable", retryable=False, receipt=Receipt(usage=Usage())))
 
 
 class ScriptedAgent:

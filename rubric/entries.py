@@ -3,6 +3,7 @@
 from functools import cached_property
 from typing import Any, Literal
 
+from rubric.hygiene import clean
 from rubric.schema import Step, Value
 
 
@@ -26,8 +27,9 @@ class Entry(Value):
         """The names that tell an entry from its neighbours: parent and leaf, group and field, leaf and branch …
 
         `leaves.*` over `cards/lost` and `tree.*.leaves.*` over `cards`, `lost` give the same words.
+        Clean, as those of a plan are.
         """
-        return tuple(word for part in self.parts for word in part.split("/"))
+        return tuple(word for part in self.parts for word in clean(part)[0].split("/"))
 
 
 class Inventory(Value):

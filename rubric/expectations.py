@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rubric.hygiene import clean
 from rubric.schema import Expectation, Plan
 
 SHOWN = 60
@@ -32,7 +33,9 @@ def holds(expectation: Expectation, plan: Plan) -> bool:
     if expectation.is_ is None and expectation.contains is None:
         return False
     equal, inside = _TESTS[expectation.part]
-    return (expectation.is_ is None or equal(plan, expectation.is_)) and (expectation.contains is None or inside(plan, expectation.contains))
+    # plans are clean, and what is expected may be spelt as the target's config spells it
+    whole, part = (None if text is None else clean(text)[0] for text in (expectation.is_, expectation.contains))
+    return (whole is None or equal(plan, whole)) and (part is None or inside(plan, part))
 
 
 def judge(must: Sequence[Expectation], must_not: Sequence[Expectation], before: Plan, after: Plan) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from rubric.hygiene import cut
 from rubric.schema import Finding
 
 CODES = {
@@ -45,7 +46,7 @@ WARNINGS = frozenset({
 
 def finding(code: str, field: str, more: str = "") -> Finding:
     """`more` names ids of the target, never words of a customer."""
-    return Finding(code=code, field=field, text=f"{CODES[code]}{': ' if more else ''}{more[:200]}", blocks=code not in WARNINGS)
+    return Finding(code=code, field=field, text=f"{CODES[code]}{': ' if more else ''}{cut(more, 200)}", blocks=code not in WARNINGS)
 
 
 def texts_of(place: str, value: Any) -> Iterator[tuple[str, str]]:

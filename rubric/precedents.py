@@ -12,6 +12,7 @@ from rapidfuzz import fuzz
 from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted, Precedent
 from rubric.entries import Entry, Inventory
+from rubric.expectations import record_of
 from rubric.proposals import boundary, extraction, fetch, plan, policy, promotion, repair, reply
 from rubric.proposals.offer import Offer
 from rubric.reading import content, exact, fold, said_in
@@ -55,7 +56,7 @@ def answer(brief: Brief, catalogue: Catalogue) -> Drafted | Abstained:
         return Abstained(outcome=Outcome.one_off, reason=catalogue.outcome(Outcome.one_off).title)
     outcome = _outcome(brief.case.comment, catalogue, near)
     ranked = rank(brief, catalogue, near)
-    candidates = [Candidate(hint=_hint(brief, catalogue, offer, near), score=score, together=offer.together) for score, offer in _varied(ranked)]
+    candidates = [Candidate(hint=hint_of(brief, catalogue, offer, near), score=score, together=offer.together) for score, offer in _varied(ranked)]
     if not ranked or ranked[0][0] < SURE:
         if outcome is not None:
             return Abstained(outcome=outcome, reason=catalogue.outcome(outcome).title, candidates=candidates)
@@ -67,7 +68,7 @@ def answer(brief: Brief, catalogue: Catalogue) -> Drafted | Abstained:
         reason = f"two readings are equally likely: {ranked[0][1].change.recipe} and {rivals[0][1].change.recipe}"
         return Abstained(outcome=Outcome.unclear_ask_back, reason=reason, candidates=candidates)
     notes = [f"{signal.name} {signal.weight:+.2f}" for offer in rules for signal in offer.signals]
-    taken = [_hint(brief, catalogue, offer, near) for offer in rules]
+    taken = [hint_of(brief, catalogue, offer, near) for offer in rules]
     rest = [one for one in candidates if all(one.hint.change != hint.change for hint in taken)]
     return Drafted(hints=taken, notes=notes, candidates=rest)
 
@@ -88,7 +89,7 @@ def adopted(brief: Brief, catalogue: Catalogue, most: int) -> list[Candidate]:
         summary = f"The change that {times} other rejection{'s' if times > 1 else ''} asked for: {hint.recipe} at {hint.target}."
         offer = Offer(step=hint.step, target=hint.target, change=_own(brief, hint), summary=summary, signals=[], instead=summary)
         score = IN_PLAY + 0.03 * min(times, 5) + 0.1 * min(1, said_of(brief.case.comment, catalogue, hint.recipe)) + _support(offer, near)
-        found.append(Candidate(hint=_hint(brief, catalogue, offer, near), score=score))
+        found.append(Candidate(hint=hint_of(brief, catalogue, offer, near), score=score))
     return found
 
 
@@ -202,6 +203,23 @@ def nearest(comment: str, precedents: Sequence[Precedent]) -> list[Precedent]:
     return [one for _, one in close[:NEAREST]]
 
 
+def varied_precedents(brief: Brief, most: int, first: str = "", step: str = "") -> list[Precedent]:
+    """Precedents to show to a model: near ones, no recipe twice before each was there once, `first` and its step in front, none of this customer."""
+    own, said = record_of(brief.case.plan), fold(brief.case.comment)
+    scored = [
+        (fuzz.token_set_ratio(said, fold(one.comment)) + 10 * (one.leaf == brief.case.plan.leaf), one)
+        for one in brief.precedents
+        if one.case_id != brief.case_id and not (own and one.record == own)
+    ]
+    ranked = [one for _, one in sorted(scored, key=lambda pair: (-pair[0], pair[1].case_id))]
+    times: Counter[str] = Counter()
+    placed: list[tuple[int, int, int, Precedent]] = []
+    for place, one in enumerate(ranked[: 40 * most]):
+        placed.append((times[one.recipe], 0 if one.recipe == first else 1 if one.step == step else 2, place, one))
+        times[one.recipe] += 1
+    return [one for *_, one in sorted(placed, key=lambda row: (row[1] if first else 0, *row[:3]))[:most]]
+
+
 def _support(offer: Offer, near: Sequence[Precedent]) -> float:
     if not near:
         return 0.0
@@ -221,7 +239,8 @@ def _outcome(comment: str, catalogue: Catalogue, near: Sequence[Precedent]) -> O
     return best if counted[best] else None
 
 
-def _hint(brief: Brief, catalogue: Catalogue, offer: Offer, near: Sequence[Precedent]) -> Hint:
+def hint_of(brief: Brief, catalogue: Catalogue, offer: Offer, near: Sequence[Precedent]) -> Hint:
+    """An offer written down as a hint for a brief's case."""
     card = catalogue.recipe(offer.change.recipe)
     entry = brief.inventory.entries.get(offer.target)
     careful = entry is not None and entry.stability == "careful" and card.risk.level is Risk.low

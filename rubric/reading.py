@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from rapidfuzz.distance import OSA
 
 from rubric.entries import Inventory
+from rubric.hygiene import clean
 from rubric.schema import Case, Step
 from rubric.strict import load_yaml
 
@@ -163,8 +164,15 @@ class Stretch(NamedTuple):
     text: str
 
 
+@lru_cache(maxsize=10_000)
+def _spelt(template: str) -> str:
+    """A template of the target as it reads in a case: clean."""
+    return clean(template)[0]
+
+
 def rendered_from(reply: str, template: str) -> Stretch | None:
     """Where a reply holds a template's text, its slots filled with up to `SLOT` characters: the first such place, slots as short as can be."""
+    template = _spelt(template)
     if len(template) < 8:
         return None
     return placed(reply, re.split(r"\{[^{}]*\}", template), SLOT)

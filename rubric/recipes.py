@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -252,6 +252,8 @@ Change = Annotated[
     | ChangeAttachmentPreprocessing,
     Field(discriminator="recipe"),
 ]
+ChangeOf: TypeAdapter[Change] = TypeAdapter(Change)
+"""reads the JSON of any typed change"""
 
 
 _ARGUMENTS = frozenset({"cases", "look_alikes", "scores", "flips", "example", "cells"})

@@ -11,6 +11,8 @@ from rubric.recipes import Change
 
 TEXT_CAP = 64 * 1024
 """Largest single text field, in characters."""
+LABEL_CAP = 200
+"""Largest name of something, in characters."""
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,63}$"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -27,7 +29,7 @@ def storable(text: str) -> str:
 
 Text = Annotated[str, StringConstraints(max_length=TEXT_CAP), AfterValidator(storable)]
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-Label = Annotated[str, StringConstraints(max_length=200), AfterValidator(storable)]
+Label = Annotated[str, StringConstraints(max_length=LABEL_CAP), AfterValidator(storable)]
 
 
 class Value(BaseModel):
@@ -254,6 +256,8 @@ class Hint(Value):
     risk_reason: Text
     rules_invented: list[Text] = []
     """Claims that no quote carries; any entry blocks confirming."""
+    precedents: list[str] = []
+    """Ids of the decided cases that a model was shown while it drafted this."""
     confidence: Confidence
 
     @property

@@ -1,6 +1,7 @@
 """Puts the server together: routes, error documents, and what starts and stops with the process."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from connectors.ports import PortError, Ports
 from connectors.webhooks import read_secret
 from rubric.catalogue import load
+from service.asking import Watch, asking
 from service.db import UNREACHABLE, Database, UnsafeDatabase
 from service.engine import Engine
 from service.errors import Malformed, Misconfigured, Overloaded, TriageError, Unreached
@@ -105,6 +107,8 @@ class Running:
         except UnsafeDatabase as error:
             raise Misconfigured(str(error)) from None
         migrate(self.db, self.engine, settings.data_dir)
+        tray = asking(tray, self.db, catalogue, case=settings.spend_case_usd, hour=settings.spend_hour_usd, day=settings.spend_day_usd)
+        self._watch = Watch(tray.model.trouble, time.monotonic) if tray.model is not None else None
         self.engine.lock()
         clear(tray.workdir)
         self.engine.launch(bodies(self.db, tray, catalogue))
@@ -127,6 +131,8 @@ class Running:
             found["database"] = str(error) if isinstance(error, UnsafeDatabase) else type(error).__name__
         if trouble := self.engine.trouble():
             found["engine"] = trouble
+        if self._watch is not None and (silent := self._watch.trouble()):
+            found["model"] = silent
         for name, host in self.house.ports.hosts.items():
             try:
                 look(host, host.head())

@@ -11,6 +11,7 @@ from connectors.ports import PortError
 from rubric.drafting import Candidate
 from rubric.effects import changed_fields, expectations, fits, part_of, pointed_at
 from rubric.expectations import difference, judge
+from rubric.hygiene import cut
 from rubric.recipes import edit_of
 from rubric.schema import Case, Hint, Plan, Step, WorkedExample
 from service.redaction import redact, redact_plan
@@ -206,7 +207,7 @@ def _tried(lab: _Lab, candidate: Candidate) -> Proof | None:
     if judge(must, must_not, before, after):
         return None
     harmed = [one for one in lab.around.controls if one in found and _differs(*found[one])]
-    example = WorkedExample(case_id=hint.cure_case, plan_now=f"goes to {before.leaf}", plan_instead="; ".join(changes)[:500])
+    example = WorkedExample(case_id=hint.cure_case, plan_now=f"goes to {before.leaf}", plan_instead=cut("; ".join(changes), 500))
     comment = lab.around.case.comment
     unseen = all(line.startswith("extraction:") for line in changes)
     alike = _moved_alike(lab, found, hint.step, part)

@@ -11,6 +11,8 @@ from typing import Any
 import phonenumbers
 from stdnum import iban, luhn
 
+from rubric.hygiene import clean, clean_document, cut
+
 TEXT_CAP, LABEL_CAP = 64 * 1024, 200
 """longest text and label of a case; a placeholder may be longer than what it stands for"""
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", re.UNICODE)
@@ -19,6 +21,7 @@ _CARD = re.compile(r"(?<![\w-])[0-9](?:[ -]?[0-9]){12,18}(?!\w|-\w)")
 _PHONE_LIKE = re.compile(r"(?<!\w)(?<!\d[.,])[+(]?[0-9][0-9 ()/.-]{6,20}[0-9](?!\w|[.,]\d)")
 _PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*)_([0-9]+)([A-Z]?)>")
 _REGIONS = ("GB", "DE", "US")
+_JOINERS = {0x200C: None, 0x200D: None}
 
 
 @dataclass
@@ -29,6 +32,8 @@ class Masks:
     counts: dict[str, int] = field(default_factory=dict)
     known: list[tuple[re.Pattern[str], str]] = field(default_factory=list)
     hits: int = 0
+    hidden: int = 0
+    """characters of the case that nobody could see, and that are gone from its work copy"""
 
     def placeholder(self, kind: str, value: str) -> str:
         key = _fold(value) if kind in ("NAME", "EMAIL") else re.sub(r"\W", "", value).casefold()
@@ -73,7 +78,8 @@ def _kind_of(key: str) -> str:
 
 
 def _pattern(value: str) -> re.Pattern[str]:
-    """The value in any case, with any spacing, with or without accents, on either side."""
+    """The value in any case, with any spacing, with or without accents and joiners, on either side."""
+    value = value.translate(_JOINERS)
     if (sum(char.isdigit() for char in value) >= 4 and not any(char.isspace() for char in value.strip())) or value.replace(" ", "").isdigit():
         spelled = r"[\s./-]?".join(re.escape(char) for char in value if char.isalnum())  # numbers are written with any gaps
         return re.compile(rf"(?<!\w){spelled}(?!\w)", re.IGNORECASE)
@@ -84,12 +90,12 @@ def _pattern(value: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=2048)  # sorting the forms of each letter of each name was half of the work of masking
 def _letter(char: str) -> str:
-    """One character as people type it: é for e, ae and a for ä, combining accents after it."""
+    """One character as people type it: é for e, ae and a for ä, combining accents after it, or a joiner."""
     if not char.isalpha():
         return re.escape(char)
     base = _fold(char)
     forms = {char, base, *_ACCENTED.get(base, ()), *({base + "e"} if char in "äöüÄÖÜ" else ())}
-    return f"(?:{'|'.join(sorted(map(re.escape, forms), key=lambda form: (-len(form), form)))})[\u0300-\u036f]*"
+    return f"(?:{'|'.join(sorted(map(re.escape, forms), key=lambda form: (-len(form), form)))})[\u0300-\u036f\u200c\u200d]*"
 
 
 def _fold(text: str) -> str:
@@ -109,13 +115,21 @@ _ACCENTED = _accented()
 
 
 def mask_text(text: str, masks: Masks) -> str:
-    """Replace known values first, then what looks like an e-mail, IBAN, card or phone number."""
-    for pattern, placeholder in masks.known:
-        text = _replace(text, pattern, lambda _value, placeholder=placeholder: placeholder, masks)  # type: ignore[misc]
+    """Replace known values first, then what looks like an e-mail, IBAN, card or phone number. The text comes back clean (`rubric.hygiene`)."""
+    plain, removed = clean(text)
+    if removed:  # what nobody sees stands between two words as well as inside one: known values are looked for either way
+        plain, _ = clean(_mask_known(text, masks))
+    text = _mask_known(plain, masks)
     text = _replace(text, _EMAIL, lambda value: masks.placeholder("EMAIL", value), masks)
     text = _mask_ibans(text, masks)
     text = _replace(text, _CARD, lambda value: masks.placeholder("CARD", value) if luhn.is_valid(re.sub(r"\D", "", value)) else None, masks)
     return _replace(text, _PHONE_LIKE, lambda value: masks.placeholder("PHONE", value) if _is_phone(value) else None, masks)
+
+
+def _mask_known(text: str, masks: Masks) -> str:
+    for pattern, placeholder in masks.known:
+        text = _replace(text, pattern, lambda _value, placeholder=placeholder: placeholder, masks)  # type: ignore[misc]
+    return text
 
 
 def _mask_ibans(text: str, masks: Masks) -> str:
@@ -159,7 +173,7 @@ def _is_phone(text: str) -> bool:
 def mask_document(document: Any, masks: Masks, *, keep: frozenset[str] = frozenset({"known_values"})) -> Any:
     """Mask every text of a JSON document, keys excepted. Members named in `keep` are dropped."""
     if isinstance(document, str):
-        return mask_text(document, masks)[:TEXT_CAP]
+        return cut(mask_text(document, masks), TEXT_CAP)
     if isinstance(document, (int, float)) and not isinstance(document, bool):
         shown = mask_text(str(document), masks)
         return document if shown == str(document) else shown  # a known number is no less known for being a number
@@ -174,28 +188,38 @@ _NEVER_MASKED = ("external_id", "revision", "occurred_at", "source", "verdict")
 
 
 def redact(document: dict[str, Any]) -> tuple[dict[str, Any], Masks]:
-    """The work copy of a received case (JSON of `rubric.schema.Case`) and the masks that made it."""
-    masks = masks_for(document.get("ticket", {}).get("known_values") or {})
-    kept = {key: document[key] for key in _NEVER_MASKED if key in document}
+    """The work copy of a received case (JSON of `rubric.schema.Case`) and the masks that made it: without hidden characters, then masked."""
     # a snapshot holds whole records; only replay has a use for it
-    rest = {key: value for key, value in document.items() if key not in (*_NEVER_MASKED, "snapshot")}
+    document = {key: value for key, value in document.items() if key != "snapshot"}
+    plain, hidden = clean_document(document)
+    masks = masks_for(plain.get("ticket", {}).get("known_values") or {})
+    masks.hidden = hidden
+    return clean_document(_masked_case(document, masks))[0], masks
+
+
+def _masked_case(document: dict[str, Any], masks: Masks) -> dict[str, Any]:
+    kept = {key: document[key] for key in _NEVER_MASKED if key in document}
+    rest = {key: value for key, value in document.items() if key not in _NEVER_MASKED}
     masked = {key: redact_plan(value, masks) if key == "plan" else mask_document(value, masks) for key, value in rest.items()}
     if isinstance(document.get("rejection"), dict):
         masked["rejection"].update({key: document["rejection"][key] for key in ("at", "by", "reason") if key in document["rejection"]})
     for attachment in masked["ticket"].get("attachments") or []:
-        attachment.update({key: attachment[key][:LABEL_CAP] for key in ("name", "content_type") if isinstance(attachment.get(key), str)})
+        attachment.update({key: cut(attachment[key], LABEL_CAP) for key in ("name", "content_type") if isinstance(attachment.get(key), str)})
     for place, message in enumerate(document["ticket"]["messages"]):
         masked["ticket"]["messages"][place].update({key: message[key] for key in ("at", "role") if key in message})
-    return {**kept, **masked}, masks
+    return {**kept, **masked}
 
 
 def redact_plan(plan: dict[str, Any], masks: Masks) -> dict[str, Any]:
-    """A plan without personal data. What names parts of the pipeline (leaf, record ids, fields, tools) stays as it is."""
+    """A plan without personal data. What names parts of the pipeline (leaf, record ids, fields, tools) is not masked.
+
+    Plans that differ by hidden characters alone come out equal: nobody could see the difference, so nobody can judge it.
+    """
     masked: dict[str, Any] = mask_document(plan, masks)
     masked.update({key: plan[key] for key in ("intent_path", "fetch") if key in plan})
     for place, call in enumerate(plan.get("tool_calls", [])):
         masked["tool_calls"][place]["name"] = call["name"]
-    return masked
+    return clean_document(masked)[0]
 
 
 _FIRST, _LAST = ("Robin", "Kim", "Alex", "Sam"), ("Example", "Sample", "Muster", "Specimen")

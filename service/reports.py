@@ -79,6 +79,8 @@ class HintItem(BaseModel):
     case_name: str
     case: dict[str, Any]
     masked: int
+    hidden: int
+    """characters that nobody could see, taken out of the case"""
     side: str
     undo_until: datetime | None
     """end of the undo window of a confirmed hint whose work has not started"""
@@ -160,7 +162,7 @@ def hint_item(session: Session, hint_id: str) -> HintItem:
     around = hints.around(session, row)
     return HintItem(
         **row.model_dump(exclude={"step", "recipe", "target_id"}), edited=row.current != row.draft, case_name=case.name,
-        case=case.work or {}, masked=case.masked, side=case.side, undo_until=waiting.due_at if waiting else None,
+        case=case.work or {}, masked=case.masked, hidden=case.hidden, side=case.side, undo_until=waiting.due_at if waiting else None,
         handoffs=[one.model_dump(mode="json") for one in work], pulls=[one.model_dump(mode="json", exclude={"body", "row"}) for one in made],
         duplicates=hints.duplicate_ids(session, hint_id), together=hints.group_sizes(session, [row]).get((row.target, row.change_hash), 0),
         moves=_with_edits(session, hint_id, _moves(session, ("hints", row.id), *(("pulls", one.id) for one in made))),
@@ -257,11 +259,12 @@ def change_fields(recipe: str) -> dict[str, dict[str, Any]]:
 
 
 def case_words(session: Session, case_id: str) -> dict[str, Any]:
-    """What the page of a case shows beside its story: comment, locale and leaf, all redacted. Raises `NotFound`."""
+    """What the page of a case shows beside its story: comment and leaf, redacted, and what was taken out of it. Raises `NotFound`."""
     row = cases.newest(session, case_id)
     if row is None:
         raise NotFound(f"there is no case {case_id!r}")
-    return {"comment": row.comment or "", "leaf": row.leaf or "", "locale": ((row.work or {}).get("ticket") or {}).get("locale", "en")}
+    locale = ((row.work or {}).get("ticket") or {}).get("locale", "en")
+    return {"comment": row.comment or "", "leaf": row.leaf or "", "locale": locale, "masked": row.masked, "hidden": row.hidden}
 
 
 def decisions(session: Session, hint_id: str) -> list[dict[str, Any]]:

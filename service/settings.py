@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -40,6 +40,7 @@ def _database(url: str | None) -> str | None:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+Effort = Literal["low", "medium", "high", "xhigh", "max"]
 
 
 class SourceSettings(BaseModel):
@@ -59,6 +60,13 @@ class TargetSettings(BaseModel):
     repo: Path
     """bare git repository on this machine"""
     branch: Annotated[str, AfterValidator(_branch)] = "main"
+
+
+class PriceSettings(BaseModel):
+    """What a model costs, in US dollars per million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
 
 
 class Settings(BaseSettings):
@@ -92,6 +100,36 @@ class Settings(BaseSettings):
     """name of this process among all that share the database; must be stable and unique"""
     poll_seconds: float = Field(default=0.25, ge=0.01, le=60)
     """how often a worker looks for due flows"""
+    critic: Literal["precedent", "claude"] = "precedent"
+    """who drafts hints: `precedent` (no key, no network), or `claude`: any server that speaks the Messages API"""
+    claude_url: str = "https://api.anthropic.com"
+    """address of the Messages server"""
+    claude_key: SecretStr | None = None
+    """its key; needed when the critic is `claude`"""
+    claude_model: str = Field(default="claude-sonnet-5-5", pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$")
+    """model for every ask that has none of its own"""
+    claude_models: dict[str, str] = {}
+    """JSON object: name of an ask (rules, locate, target, fill, plain) → model"""
+    claude_effort: Effort = "medium"
+    """effort for every ask that has none of its own: low, medium, high, xhigh or max"""
+    claude_efforts: dict[str, Effort] = {}
+    """JSON object: name of an ask → effort"""
+    claude_structured: Literal["native", "prompt_json"] = "native"
+    """`native`: the server holds answers to a schema; `prompt_json`: the schema stands in the prompt, for servers that cannot"""
+    claude_send_effort: bool = True
+    """false for servers that refuse the field"""
+    claude_legacy_auth: bool = False
+    """true: the key goes out as `x-api-key` too, which older gateways read"""
+    claude_seconds: float = Field(default=180, gt=0, le=3600)
+    """bound on one call, whatever the server does"""
+    claude_prices: dict[str, PriceSettings] = {}
+    """JSON object: model → {"input": US dollars per million tokens, "output": ...}, over the list that comes with this version"""
+    spend_case_usd: float = Field(default=0.50, ge=0)
+    """most that the asks about one case may cost, an estimate by the price list; what would go past a cap is not asked"""
+    spend_hour_usd: float = Field(default=5, ge=0)
+    """most within any hour; drafts wait until it allows them"""
+    spend_day_usd: float = Field(default=25, ge=0)
+    """most within any 24 hours; drafts wait until it allows them"""
     max_body_bytes: int = Field(default=1_048_576, ge=1024, le=16_777_216)
     """largest webhook body"""
 

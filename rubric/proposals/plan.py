@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -60,7 +61,7 @@ def _as_elsewhere(brief: Brief, leaf: str, own: list[Entry]) -> Iterator[Offer]:
         names = {entry.words[-1] for entry in entries}
         named = max(mentions(comment, name) for name in names)
         told = max(named, mentions(comment, condition.split(":")[-1]))
-        model = Counter((one.words[-1], str(one.view.get("template")), tuple(_tools(one))) for one in entries).most_common(1)[0]
+        model = Counter((one.words[-1], str(one.view.get("template")), tuple(tools_of(one))) for one in entries).most_common(1)[0]
         (branch, reply_template, tools), times = model
         holder = template(brief.inventory, reply_template)
         text = str(holder.view.get("text", holder.value)) if holder else ""
@@ -93,7 +94,7 @@ def _as_told(brief: Brief, leaf: str, own: list[Entry]) -> Iterator[Offer]:
     """A new condition of a known family ("flag …"), with the tools and the reply that the reviewer gave."""
     comment = brief.case.comment
     corrected = brief.case.rejection.corrected_reply if brief.case.rejection else None
-    known = {name for entry in brief.inventory.of(Step.plan) for name in _tools(entry)}
+    known = {name for entry in brief.inventory.of(Step.plan) for name in tools_of(entry)}
     taken = taken_branch(brief)
     conditions = {str(one.view["condition"]) for one in brief.inventory.of(Step.plan) if " " in str(one.view.get("condition", ""))}
     families = Counter(condition.rpartition(" ")[0] for condition in sorted(conditions))
@@ -102,7 +103,7 @@ def _as_told(brief: Brief, leaf: str, own: list[Entry]) -> Iterator[Offer]:
     if taken is None or corrected is None or family is None or word is None or template_of(corrected, brief.inventory):
         return
     text = _body(brief, corrected)
-    tools = list(dict.fromkeys([*_tools(taken), *(name for name in _TOOL.findall(comment) if name not in _tools(taken))]))
+    tools = list(dict.fromkeys([*tools_of(taken), *(name for name in _TOOL.findall(comment) if name not in tools_of(taken))]))
     group = str(taken.view.get("template", "")).partition(".")[0]
     name = f"{group}.{word}" if group else word
     if template(brief.inventory, name) is not None or word in branches(brief.inventory, leaf):
@@ -115,7 +116,7 @@ def _as_told(brief: Brief, leaf: str, own: list[Entry]) -> Iterator[Offer]:
         ),
         summary=f"Treat '{word}' in {leaf} by a branch of its own, with the reviewer's reply.",
         signals=signals(
-            corrected_reply=0.3, tool_named=0.2 * (len(tools) > len(_tools(taken))), known_tool=0.05 * any(name in known for name in tools),
+            corrected_reply=0.3, tool_named=0.2 * (len(tools) > len(tools_of(taken))), known_tool=0.05 * any(name in known for name in tools),
             must=0.1 * bool(says("must_branch", comment)), condition_mentioned=0.1,
         ),
         quotes=[("comment", _as_written(comment, word))],
@@ -164,7 +165,13 @@ def _leaf_id(brief: Brief, leaf: str) -> str:
     return entry.id if entry else f"plan:{leaf}"
 
 
-def _tools(entry: Entry) -> list[str]:
+def known_tools(brief: Brief) -> list[Any]:
+    """Every tool that a branch somewhere calls, as it is written there."""
+    return [tool for entry in brief.inventory.of(Step.plan) if isinstance(entry.view.get("tools"), list) for tool in entry.view["tools"]]
+
+
+def tools_of(entry: Entry) -> list[str]:
+    """Names of the tools that a branch calls."""
     found = entry.view.get("tools")
     items = found if isinstance(found, list) else []
     return [item if isinstance(item, str) else str(item.get("name", "")) for item in items if isinstance(item, (str, dict))]

@@ -30,7 +30,7 @@ def offers(brief: Brief) -> Iterator[Offer]:
     told = says("wording", comment)
     for phrase in phrases:
         shown = exact(reply, phrase)
-        holders = _holding(brief, shown or phrase)
+        holders = holding(brief, shown or phrase)
         if not holders:
             continue
         old = exact(_text(holders[0]), shown or phrase) or phrase
@@ -57,7 +57,7 @@ def _from_correction(brief: Brief, reply: str, corrected: str, told: int) -> Ite
     if pair is None or not pair[0].strip():
         return
     old, new = pair[0].strip(), pair[1].strip()
-    holders = _holding(brief, old)
+    holders = holding(brief, old)
     share = len(old) / max(len(body), 1)
     if holders and len(old) >= 3 and share < 0.6:
         yield from _offer(brief, holders, old, new, [("plan", old)], corrected=0.6 if share < 0.4 else 0.3, wording=0.15 * bool(told))
@@ -81,7 +81,7 @@ def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
         old = (" " + part.strip()) if place and " " + part.strip() in text else part
         if len(parts) < 2 or text.count(old) < 1:
             continue
-        others = len(_holding(brief, part.strip())) - 1
+        others = len(holding(brief, part.strip())) - 1
         words_said = {word for word in content(part) if word in said}
         weights = {
             "said": 0.12 * min(3, len(words_said)), "quoted": 0.45 * any(phrase and phrase in part for phrase in marked),
@@ -95,7 +95,7 @@ def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
                 step=Step.reply,
                 target=holder.id,
                 change=ChangeReplyTemplate(
-                    templates=[".".join(entry.parts) for entry in _holding(brief, old)] or [".".join(holder.parts)], old=old, new=""
+                    templates=[".".join(entry.parts) for entry in holding(brief, old)] or [".".join(holder.parts)], old=old, new=""
                 ),
                 summary="Take one sentence out of a template.",
                 signals=signals(**weights),
@@ -119,7 +119,7 @@ def _address(brief: Brief, holder: Entry, text: str) -> Iterator[Offer]:
             step=Step.reply,
             target=holder.id,
             change=ChangeReplyTemplate(
-                templates=[".".join(entry.parts) for entry in _holding(brief, old)] or [".".join(holder.parts)], old=old, new=""
+                templates=[".".join(entry.parts) for entry in holding(brief, old)] or [".".join(holder.parts)], old=old, new=""
             ),
             summary="Take an address by a fixed name out of a template.",
             signals=signals(
@@ -177,7 +177,8 @@ def _offer(brief: Brief, holders: list[Entry], old: str, new: str, quotes: list[
         )
 
 
-def _holding(brief: Brief, phrase: str) -> list[Entry]:
+def holding(brief: Brief, phrase: str) -> list[Entry]:
+    """The templates that hold a phrase."""
     return [entry for entry in brief.inventory.of(Step.reply) if exact(_text(entry), phrase)] if len(phrase.strip()) >= 3 else []
 
 

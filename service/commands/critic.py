@@ -130,7 +130,7 @@ class _Precedents:
     """A critic that is shown the labels of cases already scored as precedents, beside what the service itself knows."""
 
     def __init__(self, critic: CriticModel, kind: Kind):
-        self.name, self._critic, self._kind = critic.name, critic, kind
+        self.name, self.listens, self._critic, self._kind = critic.name, critic.listens, critic, kind
         self._known: list[tuple[str, Precedent]] = []
         self.cluster: dict[str, str] = {}
         """our id → cluster of its label"""

@@ -8,6 +8,7 @@ from sqlmodel import Session
 from connectors.ports import PortError, Ports
 from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted, Neighbour, Precedent
+from rubric.hygiene import clean, cut
 from rubric.lint import lint
 from rubric.precedents import adopted
 from rubric.schema import Hint, Outcome, Verdict
@@ -22,6 +23,10 @@ from service.trials import Trials
 
 MAX_ATTEMPTS = 5
 """A case that takes its worker down this often is set aside."""
+MOST_WAITS, FIRST_WAIT, LONGEST_WAIT = 10, 5.0, 900.0
+"""how often a draft is put off, and seconds of the first and the longest wait: in all about an hour and a half"""
+PASSES = 2
+"""how often a critic that listens is told new facts: what lint and replay have to say is not worth a third opinion"""
 PRECEDENTS, NEIGHBOURS, IN_PLAY, COMPANIONS = 2000, 60, 300, 24
 SURE = 0.9
 """score that a hint starts with which the critic offered outright"""
@@ -49,12 +54,30 @@ def draft(db: Database, ports: Ports, catalogue: Catalogue, case_id: str, trials
     try:
         answer = _ask(ports, catalogue, row, neighbours, trials)
     except PortError as error:
-        with db.begin() as session:
-            case = cases.get(session, case_id)
-            if case and case.state is DraftState.queued:
-                history.move(session, case, DraftState.failed, by="critic", why=str(error), reason=error.code)
+        _put_off(db, case_id, error)
         return
     _write(db, ports, catalogue, row, answer)
+
+
+def _put_off(db: Database, case_id: str, error: PortError) -> None:
+    """What may succeed later the engine tries again, ever less often, and as late as the other side asks; all else is a failure with its code."""
+    with db.begin() as session:
+        case = cases.get(session, case_id)
+        if case is None or case.state is not DraftState.queued:
+            return
+        if not error.retryable or case.waits >= MOST_WAITS:
+            tries = f" ({case.waits + 1} times)" if case.waits else ""
+            history.move(session, case, DraftState.failed, by="critic", why=f"{error}{tries}", reason=error.code)
+            return
+        case.waits += 1
+        case.attempts = max(0, case.attempts - 1)  # the worker lives; only crashes count there
+        wait = min(LONGEST_WAIT, max(error.retry_after or 0.0, FIRST_WAIT * 2 ** (case.waits - 1)))
+        case.reason = f"{error.code}: {error}; tried {case.waits} time{'s' if case.waits > 1 else ''}, next in {_duration(wait)}"
+        history.enqueue(session, "draft", case.id, f"wait-{case.waits}-{history.moves_of(session, 'cases', case.id)}", wait)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def draft_again(db: Database, case_id: str, *, by: str) -> cases.CaseRow:
@@ -65,7 +88,7 @@ def draft_again(db: Database, case_id: str, *, by: str) -> cases.CaseRow:
             raise NotFound(f"there is no case {case_id!r}")
         if row.state not in (DraftState.abstained, DraftState.failed):
             raise IllegalMove(f"case {case_id} is {row.state}; only an abstention or a failure can be tried again", state=str(row.state))
-        history.move(session, row, DraftState.queued, by=by, why="draft again", attempts=0, outcome=None, reason=None)
+        history.move(session, row, DraftState.queued, by=by, why="draft again", attempts=0, waits=0, outcome=None, reason=None)
         history.enqueue(session, "draft", row.id, f"again-{history.moves_of(session, 'cases', row.id)}")
         return row
 
@@ -106,7 +129,14 @@ def _around(session: Session, row: cases.CaseRow, controls: int) -> _Around:
     accepted = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.accepted, NEIGHBOURS)]
     known = [
         Precedent(
-            case_id=one.case_id, comment=one.comment, leaf=one.leaf, step=one.step, recipe=one.recipe, target=one.target_id, hint_id=one.hint_id
+            case_id=one.case_id,
+            comment=one.comment,
+            leaf=one.leaf,
+            step=one.step,
+            recipe=one.recipe,
+            target=one.target_id,
+            hint_id=one.hint_id,
+            record=one.record,
         )
         for one in examples.usable(session, row.target, PRECEDENTS)
         if one.case_id != row.id
@@ -132,16 +162,49 @@ def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around
     )
     reply: Drafted | Abstained
     if _leaf_is_gone(brief):
-        reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {brief.case.plan.leaf[:120]!r} any more")
+        reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {cut(brief.case.plan.leaf, 120)!r} any more")
     else:
-        reply = ports.critic.draft(brief)
-        if trials is not None and target.manifest.replay is not None:
-            reply = _tried(reply, brief, target, catalogue, around, trials)
+        reply = _drafted(ports, brief, target, catalogue, around, trials)
     if isinstance(reply, Drafted) and not reply.hints:
         reply = Abstained(outcome=Outcome.unclear_ask_back, reason="the critic named no change", cost=reply.cost)
     if isinstance(reply, Abstained):
         return _Answer([], reply, target, reply.cost.model_dump())
     return _Answer([_linted(hint, brief, target, catalogue, around.open_hints) for hint in reply.hints], None, target, reply.cost.model_dump())
+
+
+def _drafted(
+    ports: Ports, brief: Brief, target: Target, catalogue: Catalogue, around: _Around, trials: Trials | None
+) -> Drafted | Abstained:  # fmt: skip
+    """The critic's answer, tried. One that listens is asked again when lint or replay have found something out, and only then."""
+    facts: list[str] = []
+    for turn in range(1 + PASSES):
+        told = brief.model_copy(update={"facts": facts})
+        reply = ports.critic.draft(told)
+        tried = reply
+        if trials is not None and target.manifest.replay is not None:
+            tried = _tried(reply, told, target, catalogue, around, trials)
+        found = [] if not ports.critic.listens or turn == PASSES else _found_out(reply, tried, told, target, catalogue, around)
+        if not set(found) - set(facts):
+            break
+        facts = [*facts, *(one for one in found if one not in facts)]
+    return tried
+
+
+def _found_out(
+    reply: Drafted | Abstained, tried: Drafted | Abstained, brief: Brief, target: Target, catalogue: Catalogue, around: _Around
+) -> list[str]:  # fmt: skip
+    """What lint and replay say against the answer, in our own words: only that is a reason to ask again."""
+    if not isinstance(reply, Drafted):
+        return []
+    found = []
+    for hint in reply.hints:
+        what = f"{hint.recipe} at {hint.target}"
+        against = [one for one in lint(hint, brief.case, target.inventory, catalogue, around.open_hints) if one.blocks]
+        found += [f"{what}, {one.field}: {one.text}" for one in against if one.code != "twin"]
+    kept = {hint.target for hint in tried.hints} if isinstance(tried, Drafted) else set()
+    if isinstance(tried, Abstained):
+        found += [f"{hint.recipe} at {hint.target} was tried: {tried.reason}" for hint in reply.hints if hint.target not in kept]
+    return found
 
 
 def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, catalogue: Catalogue, around: _Around, trials: Trials) -> Drafted | Abstained:
@@ -190,7 +253,7 @@ def _why_none(weak: list[Proof], tried: int, broke: int) -> str:
 
 
 def _leaf_is_gone(brief: Brief) -> bool:
-    leaves = {"/".join(entry.parts) for entry in brief.inventory.entries.values() if entry.step == "intent"}
+    leaves = {clean("/".join(entry.parts))[0] for entry in brief.inventory.entries.values() if entry.step == "intent"}
     return bool(leaves) and brief.case.plan.leaf not in leaves
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from connectors.ports import PortError, Ports, ReplayAnswer
 from rubric.expectations import difference, judge
 from rubric.gating import ControlVerdict, CureVerdict, GateVerdict, judge_gate
+from rubric.hygiene import cut
 from rubric.manifest import Manifest, Replay
 from rubric.schema import Hint, Plan, Verdict
 from service.db import Database
@@ -213,7 +214,7 @@ def _write(db: Database, pull: pulls.Pull, state: GateState, report: dict[str, A
         row = gate_runs.get(session, run_id(pull))
         if row is None or row.state is not GateState.running:
             return row.state if row else state
-        why = "; ".join(report["reasons"])[:300]
+        why = cut("; ".join(report["reasons"]), 300)
         history.move(session, row, state, by="gate", why=why, report=report, finished_at=db.now())
         current = pulls.get(session, pull.id)
         if current and current.state is PullState.draft and current.head_sha == pull.head_sha and state is GateState.passed:

@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from connectors.ports import Ports
 from rubric.catalogue import Catalogue
+from rubric.expectations import record_of
 from rubric.lint import lint
 from rubric.schema import Finding, Hint, Outcome
 from service.db import Database
@@ -295,6 +296,6 @@ def _learn(session: Session, db: Database, row: hints.HintRow, recipe: str, fate
         return
     example = examples.Example(
         hint_id=row.id, case_id=row.case_id, target=row.target, side=case.side, comment=case.comment, leaf=case.leaf or "", step=row.step,
-        recipe=recipe, target_id=row.target_id, edited=row.current != row.draft, fate=fate, at=db.now(),
+        recipe=recipe, target_id=row.target_id, edited=row.current != row.draft, fate=fate, record=record_of(case.case.plan), at=db.now(),
     )  # fmt: skip
     examples.add(session, example)

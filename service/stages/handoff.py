@@ -7,6 +7,7 @@ from typing import Any
 
 from connectors.ports import CodeHost, PortError, Ports, Published, TreeJob
 from rubric.catalogue import Catalogue
+from rubric.hygiene import cut
 from rubric.schema import Hint
 from service.db import Database
 from service.errors import IllegalMove, NotFound
@@ -240,7 +241,7 @@ def _end(db: Database, handoff_id: str, state: HandoffState, reason: str, *, by:
     with db.begin() as session:
         handoff = handoffs.get(session, handoff_id)
         if handoff and handoff.state is HandoffState.working:
-            history.move(session, handoff, state, by=by, why=reason, reason=reason[:500], violations=violations or [])
+            history.move(session, handoff, state, by=by, why=reason, reason=cut(reason, 500), violations=violations or [])
 
 
 def retry(db: Database, handoff_id: str, *, by: str) -> handoffs.Handoff:

@@ -171,6 +171,7 @@ def _row(delivery: Delivery, case_id: str, name: str, content: str, split_side: 
         "state": DraftState.stale if not newest else DraftState.queued if rejected else DraftState.control,
         "received_at": delivery.received_at,
         "masked": 0,
+        "hidden": 0,
         "attempts": 0,
     }
 
@@ -257,7 +258,7 @@ class Desk:
 
 
 def mask(db: Database, case_ids: Sequence[str]) -> None:
-    """Make the redacted work copy of cases that have none. Safe to repeat."""
+    """Make the work copy of cases that have none: clean of hidden characters, then redacted. The original stays as it came. Safe to repeat."""
     with db.read() as session:
         due = [case_id for case_id in case_ids if (row := cases.get(session, case_id)) and row.redacted_at is None]
         bodies = originals.bodies(session, due)
@@ -268,7 +269,7 @@ def mask(db: Database, case_ids: Sequence[str]) -> None:
             if row is None or row.redacted_at is not None:
                 continue
             case = Case.model_validate(document)
-            row.work, row.masked, row.leaf = document, masks.hits, case.plan.leaf
+            row.work, row.masked, row.hidden, row.leaf = document, masks.hits, masks.hidden, case.plan.leaf
             row.comment = case.comment or None
             row.comment_key = comment_key(case.comment) if case.comment else None
             row.redacted_at = db.now()

@@ -45,6 +45,8 @@ class CaseRow(SQLModel, table=True):
     """the redacted case, as JSON of `rubric.schema.Case`"""
     masked: int = 0
     """how many values the redactor replaced"""
+    hidden: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """how many characters that nobody could see were taken out of the work copy"""
     leaf: str | None = None
     comment: str | None = None
     comment_key: str | None = None
@@ -54,6 +56,8 @@ class CaseRow(SQLModel, table=True):
     reason: str | None = None
     """the critic's sentence for an abstention, or the class of a failure"""
     attempts: int = 0
+    waits: int = 0
+    """how often its draft was put off because a system outside did not answer"""
 
     @property
     def case(self) -> Case:

@@ -25,6 +25,8 @@ class Example(SQLModel, table=True):
     target_id: str
     edited: bool
     """a person changed the draft before confirming"""
+    record: str = ""
+    """id of the record that the case's plan acted on, to tell one customer's cases"""
     fate: str = "confirmed"
     """confirmed, dismissed, merged or closed"""
     at: datetime

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Field, Session, SQLModel, col, select
 
+from rubric.hygiene import cut
 from service.errors import IllegalMove
 from service.lifecycle import FOLLOWS, State, may_move
 
@@ -70,7 +71,7 @@ def move(session: Session, thing: Any, to: State, *, by: str, why: str = "", del
 
 def _record(session: Session, thing: Any, start: State | None, to: State, by: str, why: str, delay: float) -> None:
     table = str(type(thing).__tablename__)
-    row = History(thing=table, thing_id=thing.id, state_from=start, state_to=to, by=by, why=why[:500], at=session.info["now"]())
+    row = History(thing=table, thing_id=thing.id, state_from=start, state_to=to, by=by, why=cut(why, 500), at=session.info["now"]())
     session.add(row)
     session.flush()
     count(session, table, to, 1)

@@ -7,6 +7,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from connectors.ports import PortError
+from rubric.reading import LOOKED_AT, customer_text
+from rubric.schema import Case
 from service import reports
 from service.errors import IllegalMove, NotConfirmable, NotFound, StaleVersion, Unprocessable
 from service.stages import gate
@@ -219,5 +221,6 @@ def _show(
         request, "item.html", status, item=about, hint=about.current, parts=parts, rest=rest, blocking=blocking, twin=twin, card=card, given=sent,
         wrong=wrong, problem=problem, flash=flash, reasons=sorted(gate.DISMISSALS), can_undo=_can_undo(about), steps=reports.STEPS,
         open=about.state == "awaiting", stale=bool(sent) and sent.get("version", "") != str(about.version), marks=marks_of(about),
+        of_customer=customer_text(Case.model_validate(about.case)) if about.case else "", looked_at=LOOKED_AT,
         opened=int(home.ports.now().timestamp()),
     )  # fmt: skip

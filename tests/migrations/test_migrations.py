@@ -158,6 +158,48 @@ HINT = """INSERT INTO hints (id, case_id, target, step, recipe, target_id, state
     '2026-03-01 12:00:00')"""
 
 
+def test_cases_of_the_version_before_have_lost_no_hidden_characters_and_it_can_still_write(new_database: Callable[..., str], tmp_path: Path) -> None:
+    url = new_database()
+    asked = Asked()
+    db = Database(url, enqueue=asked)
+    asked.prepare(db)
+    world = World(db, small_ports(tmp_path))
+    old, new = world.rejects("email postcode", "wrong\u200b person"), world.rejects("email postcode", "wrong\u200b\u200b person")
+    world.runs()
+    assert [hidden(db, case_id) for case_id in (old, new)] == [1, 2]
+    before, kept = contents(db), facts(db)
+    db.dispose()
+    command.downgrade(config_for(url), "0002")
+    db = Database(url)
+    with db.begin() as session:  # as the version before writes, which knows nothing of the column
+        assert "hidden" not in {column["name"] for column in inspect(session.connection()).get_columns("cases")}
+    assert facts(db) == kept and contents(db) == before
+    db.dispose()
+    command.upgrade(config_for(url), "head")
+    db = Database(url)
+    assert [hidden(db, case_id) for case_id in (old, new)] == [0, 0] and facts(db) == kept and contents(db) == before
+    with db.begin() as session:
+        columns = ", ".join(sorted(COLUMNS_BEFORE - {"id", "name"}))
+        row = f"INSERT INTO cases (id, name, {columns}) SELECT 'c-old', 'old', {columns} FROM cases WHERE id = '{old}'"
+        session.connection().execute(text(row))
+    assert hidden(db, "c-old") == 0
+    db.dispose()
+
+
+COLUMNS_BEFORE = set(SQLModel.metadata.tables["cases"].columns.keys()) - {"hidden", "delivery_id"}
+
+
+def hidden(db: Database, case_id: str) -> int:
+    with db.read() as session:
+        return int(session.connection().execute(text("SELECT hidden FROM cases WHERE id = :id"), {"id": case_id}).scalar_one())
+
+
+def facts(db: Database) -> list[tuple[Any, ...]]:
+    with db.read() as session:
+        columns = ", ".join(sorted(COLUMNS_BEFORE))
+        return [tuple(str(value) for value in row) for row in session.connection().execute(text(f"SELECT {columns} FROM cases ORDER BY id"))]
+
+
 def contents(db: Database) -> dict[str, int]:
     with db.read() as session:
         return {name: int(session.connection().execute(text(f"SELECT COUNT(*) FROM {name}")).scalar_one()) for name in OURS}

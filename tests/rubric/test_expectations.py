@@ -190,3 +190,12 @@ def test_any_plans_can_be_judged(must: list[Expectation], must_not: list[Expecta
     assert difference(before, before) == []
     if unmet == [] and (must or must_not):
         assert all(holds(one, after) for one in must) and not any(holds(one, after) for one in must_not)
+
+
+def test_what_is_expected_may_be_spelt_as_the_target_s_config_spells_it() -> None:
+    plan = Plan.model_validate({"intent_path": "größe/weiß", "reply": "Schön!\nBis bald", "extraction": {"g": {"f": "ä"}}})
+    for part, how, text in (
+        ("intent", "is", "gro\u0308\u200bße/weiß"), ("reply", "contains", "Scho\u0308n!\r\nBis\u00ad bald"), ("extraction", "is", "g.f=a\u0308"),
+    ):  # fmt: skip
+        assert holds(Expectation.model_validate({"part": part, how: text}), plan), part
+    assert not holds(Expectation.model_validate({"part": "reply", "contains": "scho\u0308n"}), plan)

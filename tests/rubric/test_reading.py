@@ -70,6 +70,11 @@ def test_a_template_is_found_in_a_reply() -> None:
     assert rendered_from("Dear Ann, bye", "we traced payment {reference}.") is None
 
 
+def test_a_template_is_found_however_the_target_spells_it() -> None:
+    found = rendered_from("Guten Tag,\nschön, dass Sie da sind, Ann.", "Guten\u00ad Tag,\r\nscho\u0308n, dass Sie da sind, {name}.")
+    assert found and found.group().endswith("Ann.")
+
+
 def test_kinds_of_phrases() -> None:
     assert says("wrong_record", "Wrong person!! who's that")
     assert says("enough", "das reicht doch")

@@ -272,3 +272,15 @@ def test_without_a_plan_of_its_own_case_nothing_is_tried() -> None:
     other = Trying({"reply:one": writes("Bye.")}, broken={"a1": "replay_exit"})
     (proof,) = proves(other, around(controls={"a1": document("fine")}), candidate()).proofs
     assert proof.hint.changes_controls == []  # what gives no plan either way is not harmed
+
+
+def test_hidden_characters_are_no_effect_and_no_harm() -> None:
+    """A change that nobody can see is none: it does not prove a candidate, and it does not speak against one."""
+    assert proves(Trying({"reply:one": writes(f"{BASE['reply']}\u200b\u00ad")}), around(), candidate()).proofs == []
+    controls = {"a1": document("accepted")}
+
+    def mend(plan: dict[str, Any], ticket: str) -> dict[str, Any]:
+        return {**plan, "reply": "Bye.\u200b" if "card" in ticket else plan["reply"] + "\u2060"}
+
+    (proof,) = proves(Trying({"reply:one": mend}), around(controls=controls), candidate(must=[{"part": "reply", "is": "Bye."}])).proofs
+    assert proof.hint.changes_controls == []

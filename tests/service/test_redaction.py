@@ -210,3 +210,81 @@ def test_a_known_number_is_masked_however_it_is_written() -> None:
     for written in ("90210777", "9021 0777", "9021-0777"):
         assert mask_text(f"account {written}, please", masks) == "account <ACCOUNT_1>, please"
     assert mask_document({"g": {"account": 90210777, "other": 5}}, masks) == {"g": {"account": "<ACCOUNT_1>", "other": 5}}
+
+
+# ---- hidden characters
+
+SPLIT = "\u200b\u200d\u2060\ufeff\u00ad\u202e\u2066\u200f\U000e0041\ue000\ufe0f\u3164\x01"
+
+
+def case_that_says(text: str, **known: Any) -> dict[str, Any]:
+    return {
+        "ticket": {"subject": text, "messages": [{"role": "customer", "text": text}], "known_values": known},
+        "plan": {"intent_path": ["a", "b"], "extraction": {"g": {"f": text}}, "reply": text, "tool_calls": [{"name": "send", "arguments": {"to": [text]}}]},
+        "verdict": "rejected",
+        "rejection": {"comment": text, "by": "staff-1", "at": "2025-04-14T15:46:00Z", "corrected_reply": text},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("hidden", SPLIT)
+def test_a_hidden_character_hides_no_name_wherever_it_stands(hidden: str) -> None:
+    text = f"Frau{hidden}Holt, An{hidden}na Ho{hidden}lt, Anna{hidden}Holt, a.holt{hidden}@mail.example, NB-20{hidden}4533, Holt{hidden}"
+    for known in ({"name": "Anna Holt", "account": "NB-204533"}, {"name": f"Anna{hidden} Ho{hidden}lt", "account": f"NB-{hidden}204533"}):
+        work, masks = redact(case_that_says(text, **known))
+        for found in texts(work):
+            assert not re.search("Holt|Anna|mail.example|204533", found), ascii(found)
+            assert hidden not in found
+        own = sum(value.count(hidden) for value in known.values())
+        assert masks.hidden == 6 * 8 + own
+        assert Case.model_validate(work)
+
+
+def test_a_name_is_found_with_or_without_the_joiners_of_its_script() -> None:
+    for known in ("علی‌رضا", "علیرضا"):
+        assert "رضا" not in masked("آقای علی‌رضا و علیرضا", name=known)
+
+
+def test_what_is_not_masked_is_clean_all_the_same() -> None:
+    dirty = json.loads(
+        json.dumps(CASE).replace("wrong", "wr\u200bong").replace("agent-holt", "agent\u202e-holt").replace("send_Holt", "send\u2060_Holt")
+    )
+    dirty["plan"]["intent_path"] = ["acc\u200bount", "Holt"]
+    dirty["plan"]["fetch"][0]["record_id"] = "Ho\u00adlt"
+    dirty["ticket"]["attachments"][0]["name"] = "Anna\u202e Holt.txt"
+    work, masks = redact(dirty)
+    assert work == redact(CASE)[0] and masks.hidden == 6
+    assert work["external_id"] == "t-Holt"
+
+
+def test_plans_that_differ_by_hidden_characters_alone_are_equal_and_masked_as_the_case_was() -> None:
+    work, masks = redact(CASE)
+    plan = {
+        **CASE["plan"],
+        "reply": "Dear An\u200bna\u00ad Holt,",
+        "extraction": {"people\u200b": {"last\u2060_name": "Ho\u200dlt"}, **CASE["plan"]["extraction"]},
+    }
+    del plan["extraction"]["people"]
+    plan["extraction"] = {"people\u200b": plan["extraction"].pop("people\u200b"), **plan["extraction"]}
+    assert redact_plan(plan, masks) == work["plan"] == redact_plan(CASE["plan"], masks)
+    assert redact_plan(redact_plan(plan, masks), masks) == work["plan"]
+
+
+def test_a_text_that_masking_makes_too_long_says_that_it_was_cut() -> None:
+    document = case_that_says("ab " * 21_000, account_number="ab")
+    document["ticket"]["attachments"] = [{"name": "ab " * 66, "content_type": "text/plain", "text": "x"}]
+    work, _ = redact(document)
+    assert (
+        len(work["plan"]["reply"]) == 64 * 1024 and work["plan"]["reply"].endswith(" characters]") and "cut after 65536 of" in work["plan"]["reply"]
+    )
+    assert Case.model_validate(work)
+
+
+def test_letters_that_nfc_spells_longer_still_make_a_case() -> None:
+    long = case_that_says("\u0958" * 64 * 1024)
+    long["rejection"] |= {"by": "\u0958" * 200, "reason": "\U0001d160" * 200}
+    long["plan"] |= {"intent_path": ["\u0958" * 200], "fetch": [{"record_id": "\u0958" * 200, "score": 1, "matched_fields": ["\u0958" * 200]}]}
+    long["ticket"] |= {
+        "locale": "\u0958" * 200,
+        "attachments": [{"name": "\u0958" * 200, "content_type": "\u0958" * 200, "text": "\u0958" * 64 * 1024}],
+    }
+    assert Case.model_validate(redact(long)[0])

@@ -331,3 +331,37 @@ def test_a_gate_that_breaks_is_an_error_with_a_name(world: World) -> None:
     with pytest.raises(ZeroDivisionError):
         world.with_ports(evals=Broken()).reopen("gate", pull.id)
     assert (world.gate_of(pull.id).state, reasons(world.gate_of(pull.id))) == (GateState.error, "internal error (ZeroDivisionError); see the log")
+
+
+def test_a_control_that_changes_by_hidden_characters_alone_is_no_changed_control(world: World) -> None:
+    """The pages could not show the difference; a person could not judge it."""
+    ok = world.accepts("postcode")
+
+    def plan(tree: Path, case: dict[str, Any]) -> dict[str, Any]:
+        said = case["ticket"]["messages"][0]["text"]
+        found = plan_of(tree, said)
+        changed = json.loads((tree / "config/fetch.json").read_text())["weights"]["postcode"] != 5
+        return {**found, "reply": found["reply"] + "\u200b\u00ad"} if changed and said == "postcode" else found
+
+    found = run(world.with_ports(evals=ScriptedEvals(lambda suite, tree, row: True, plan)), built(world))
+    assert found.state is not GateState.failed or f"the control case {ok} changed" not in reasons(found)
+    assert [one["state"] for one in found.report["controls"] if one["case_id"] == ok] == ["same"]
+
+
+def test_a_cure_is_judged_although_the_pipeline_writes_hidden_characters(world: World) -> None:
+    """What was promised is held against what can be read, however the target's config spells it."""
+    case_id = world.rejects("email postcode", "wrong person")
+    spelt = [{"part": "record", "is": "cus_\u200bright"}, {"part": "reply", "contains": "Scho\u0308n"}]
+
+    def plan(tree: Path, case: dict[str, Any]) -> dict[str, Any]:
+        found = plan_of(tree, case["ticket"]["messages"][0]["text"])
+        changed = json.loads((tree / "config/fetch.json").read_text())["weights"]["postcode"] != 5
+        found["fetch"] = [{"record_id": "cus_ri\u2060ght" if changed else "cus_wrong", "score": 5, "matched_fields": []}]
+        return {**found, "tool_calls": [], "trace": None, "reply": "Sch\u00f6\u00adn" if changed else "Hm"}
+
+    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, must=spelt, must_not=[])])))
+    hint = world.runs().hint_of(case_id)
+    world.confirms(hint.id)
+    world.reopen("handoff", world.handoff_of(hint.id).id)
+    found = run(world.with_ports(evals=ScriptedEvals(lambda suite, tree, row: True, plan)), world.pull_of(hint.id))
+    assert found.report["cure"] == {**found.report["cure"], "state": "cured", "reason": ""}, found.report

@@ -290,3 +290,44 @@ def test_masking_twice_is_masking_once(db: Database) -> None:
     intake.mask(db, [receipt.case_id])
     (again,) = rows(db)
     assert first.redacted_at == again.redacted_at and first.leaf == "cards/lost" and first.comment == "wrong person"
+
+
+# ---- hidden characters
+
+HIDING: dict[str, Any] = {
+    "ticket": {
+        "messages": [{"role": "customer", "text": "I am An\u200dna Ho\u200blt\u202e"}],
+        "known_values": {"name": "Anna Holt"},
+    },
+    "comment": "wrong\u00ad person",
+}  # fmt: skip
+
+
+def test_a_name_that_hidden_characters_split_is_masked_and_they_are_counted(db: Database) -> None:
+    dirty, plain = (accept(db, [delivery(name=name, **parts)], SECRET)[0] for name, parts in (("dirty", HIDING), ("plain", {})))
+    assert isinstance(dirty, Receipt) and isinstance(plain, Receipt)
+    intake.mask(db, [dirty.case_id, plain.case_id])
+    found = {row.name: row for row in rows(db)}
+    row = found["dirty"]
+    assert row.work is not None and row.work["ticket"]["messages"][0]["text"] == "I am <NAME_1A> <NAME_1B>"
+    assert (row.comment, row.hidden, row.masked) == ("wrong person", 4, 1)
+    assert found["plain"].hidden == 0 and row.comment_key == found["plain"].comment_key
+    with db.read() as session:
+        stored = originals.bodies(session, [row.id])[row.id]
+    assert stored["ticket"]["messages"] == HIDING["ticket"]["messages"] and stored["rejection"]["comment"] == HIDING["comment"]
+
+
+def test_hidden_characters_make_another_message_although_nobody_sees_the_difference(db: Database) -> None:
+    """What counts as the same message is decided on what was sent, to the byte."""
+    answers = accept(db, [delivery(comment="wrong person"), delivery(comment="wrong\u200b person"), delivery(comment="wrong person")], SECRET)
+    assert words(answers) == ["new", "conflict", "duplicate"]
+    again = accept(db, [delivery(name="t-2", comment="wrong\u200b person"), delivery(name="t-2", comment="wrong\u200b person")], SECRET)
+    assert words(again) == ["new", "duplicate"]
+
+
+def test_a_comment_of_hidden_characters_alone_is_no_comment(db: Database) -> None:
+    (receipt,) = accept(db, [delivery(comment="\u200b\u2060")], SECRET)
+    assert isinstance(receipt, Receipt)
+    intake.mask(db, [receipt.case_id])
+    (row,) = rows(db)
+    assert (row.comment, row.comment_key, row.hidden) == (None, None, 2)

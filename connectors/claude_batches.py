@@ -1,0 +1,180 @@
+"""Message batches live here: many asks handed over at once for half the price, and fetched when the server has worked them off."""
+
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import IO, Any
+
+import anthropic
+import httpx2
+
+from connectors.claude import client_of
+from connectors.claude_profile import Profile, request_of, usd_at_most
+from connectors.claude_reading import by_type, failed, read_message, whole
+from connectors.claude_wire import RAW_CAP, TooLong
+from connectors.ports import PortError
+from rubric.drafting import Ask, AskOutcome, Receipt, TransportError, Usage
+from rubric.strict import Unreadable, load_json
+
+MOST_ASKS = 10_000
+"""in one batch; a batch that is lost should not hold a day's work"""
+DOWNLOAD_SECONDS = 600.0
+DOWNLOAD_CAP = 256 * 1024 * 1024
+LINE_CAP = RAW_CAP
+CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+UNBILLED = {"expired", "canceled"}
+
+
+@dataclass(frozen=True)
+class BatchState:
+    """How far a batch is. The counts are the server's; it moves them when all of the batch has ended."""
+
+    ended: bool
+    processing: int = 0
+    succeeded: int = 0
+    errored: int = 0
+    expired: int = 0
+    canceled: int = 0
+
+
+class ClaudeBatches:
+    """Asks in batches. What goes wrong with the batch raises `PortError`; what goes wrong with one ask is its outcome.
+
+    A submission whose answer is lost may stand at the server without anybody who knows its id: it is paid for and never collected.
+    """
+
+    def __init__(self, profile: Profile, *, download_seconds: float = DOWNLOAD_SECONDS):
+        self.name = profile.model
+        self._profile = profile
+        self._prices = profile.price_list()
+        self._client = client_of(profile)
+        self._downloads = client_of(profile, download_seconds, DOWNLOAD_CAP)
+
+    def submit(self, asks: Mapping[str, Ask]) -> str:
+        """Hand over asks by ids of our own; gives the batch's id."""
+        if not 1 <= len(asks) <= MOST_ASKS:
+            raise PortError("bad_batch", f"a batch holds 1 to {MOST_ASKS} asks")
+        if not all(CUSTOM_ID.fullmatch(name) for name in asks):
+            raise PortError("bad_custom_id", "an id in a batch is 1 to 64 letters, digits, '-' and '_'")
+        requests: Any = [{"custom_id": name, "params": request_of(self._profile, ask)} for name, ask in asks.items()]
+        told = self._call(lambda: self._client.messages.batches.with_streaming_response.create(requests=requests))
+        found = told.get("id")
+        if not isinstance(found, str) or not BATCH_ID.fullmatch(found):
+            raise PortError("garbage", "the model server took a batch and gave no id for it")
+        return found
+
+    def state(self, batch: str) -> BatchState:
+        """How far a batch is."""
+        told = self._call(lambda: self._client.messages.batches.with_streaming_response.retrieve(_batch_id(batch)))
+        counts = told.get("request_counts")
+        counts = counts if isinstance(counts, Mapping) else {}
+        numbers = {name: counts.get(name) for name in ("processing", "succeeded", "errored", "expired", "canceled")}
+        return BatchState(ended=told.get("processing_status") == "ended", **{name: n for name, n in numbers.items() if isinstance(n, int)})
+
+    def collect(self, batch: str, ids: Collection[str] = ()) -> Iterator[tuple[str, AskOutcome]]:
+        """Each ask's outcome, in no order. Nothing is yielded before all of the results are here, so a broken download is asked for anew.
+
+        Of two results under one id the first counts. A line that cannot be read, or that no id of ours stands on, is passed over. With `ids`
+        every id that was handed over is answered: results of others are passed over, and at the end what has no result is told as `missing`.
+        Raises `PortError("batch_running")`, retryable, before the batch has ended.
+        """
+        if not self.state(batch).ended:
+            raise PortError("batch_running", "the batch has not ended yet", retryable=True)
+        seen: set[str] = set()
+        with tempfile.TemporaryFile() as file:
+            self._download(batch, file)
+            file.seek(0)
+            while line := file.readline(LINE_CAP):
+                found = _read_line(line, fenced=self._profile.structured == "prompt_json")
+                if found is None or found[0] in seen or (ids and found[0] not in ids):
+                    continue
+                seen.add(found[0])
+                yield found
+        for name in ids:
+            if name not in seen:
+                yield name, TransportError(code="missing", retryable=True)
+
+    def most(self, ask: Ask) -> float:
+        """As `Model.most`, at the price of batches."""
+        return usd_at_most(self._profile, self._prices, ask) * self._prices.batch
+
+    def cost(self, receipt: Receipt) -> float | None:
+        """As `Model.cost`, at the price of batches."""
+        usd = None if receipt.usage is None else self._prices.usd(receipt.model, receipt.usage)
+        return None if usd is None else usd * self._prices.batch
+
+    def close(self) -> None:
+        self._client.close()
+        self._downloads.close()
+
+    def _call(self, call: Callable[[], Any]) -> Mapping[str, Any]:
+        try:
+            with call() as reply:
+                told = load_json(whole(reply.iter_bytes(), RAW_CAP), what="the reply")
+        except Unreadable:
+            told = None
+        except PortError:
+            raise
+        except Exception as error:  # the SDK raises untyped ones too
+            raise _port_error(error) from None
+        if not isinstance(told, Mapping):
+            raise PortError("garbage", "the model server answered about a batch with something else")
+        return told
+
+    def _download(self, batch: str, file: IO[bytes]) -> None:
+        """By the batch's id, not by the address that the server gives for the results: the key goes to one server only."""
+        path = f"/v1/messages/batches/{_batch_id(batch)}/results"
+        try:
+            reply: Any = self._downloads.get(path, cast_to=httpx2.Response, stream=True, stream_cls=anthropic.Stream[object])
+            with closing(reply) as response:  # a plain response, unread
+                size = 0
+                for part in response.iter_bytes():
+                    size += file.write(part)
+                    if size > DOWNLOAD_CAP:
+                        raise TooLong
+        except Exception as error:  # as above
+            raise _port_error(error) from None
+
+
+def _batch_id(batch: str) -> str:
+    if not BATCH_ID.fullmatch(batch):
+        raise PortError("bad_batch", "that is no id of a batch")
+    return batch
+
+
+def _port_error(error: Exception) -> PortError:
+    outcome = failed(error, Receipt())
+    if isinstance(outcome, TransportError):
+        return PortError(outcome.code, f"the model server did not answer about a batch: {outcome.code}", retryable=outcome.retryable)
+    return PortError("garbage", "the model server sent more about a batch than a batch can hold")
+
+
+def _read_line(line: bytes, *, fenced: bool) -> tuple[str, AskOutcome] | None:
+    """One result and whose it is; None when the line does not say."""
+    try:
+        told = load_json(line, what="a result")
+    except Unreadable:
+        return None
+    name = told.get("custom_id") if isinstance(told, Mapping) else None
+    if not isinstance(name, str) or not CUSTOM_ID.fullmatch(name):
+        return None
+    result = told.get("result")
+    result = result if isinstance(result, Mapping) else {}
+    kind, unbilled = result.get("type"), Receipt(usage=Usage())
+    if kind == "succeeded":
+        return name, read_message(result.get("message"), Receipt(), fenced=fenced)
+    if kind == "errored":
+        return name, by_type(_inner_type(result.get("error")), unbilled)
+    if isinstance(kind, str) and kind in UNBILLED:
+        return name, TransportError(code=kind, retryable=True, receipt=unbilled)
+    return name, TransportError(code="garbage", retryable=False)
+
+
+def _inner_type(error: Any) -> Any:
+    """The type of an error, which stands in an envelope of type `error`."""
+    inner = error.get("error") if isinstance(error, Mapping) else None
+    found = inner if isinstance(inner, Mapping) else error
+    return found.get("type") if isinstance(found, Mapping) else None

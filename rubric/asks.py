@@ -1,0 +1,274 @@
+"""The critic's asks live here: each question is built from a brief, and each reply is read without believing any of it."""
+
+import json
+import random
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from pydantic import ValidationError
+
+from rubric.catalogue import Catalogue
+from rubric.choices import KINDS, answers, change_of
+from rubric.choosing.kinds import Place, one_of, record
+from rubric.drafting import Answered, Ask, Brief, Precedent
+from rubric.hygiene import fence
+from rubric.inventory import keyed, shown_number
+from rubric.proposals.plan import taken_branch
+from rubric.reading import exact, template_of
+from rubric.recipes import Change
+from rubric.schema import Span, Step, Value, text_of
+from rubric.strict import Unreadable
+
+MOST_RULES, MOST_QUOTES = 3, 5
+MOST_IDS = 200
+"""places that one question lists; more are asked for in two stages"""
+LONGEST = 12_000
+"""characters of one text that a model is shown; a cut is said aloud in its place"""
+ABSTAIN = "abstain"
+
+
+class Rule(Value):
+    """One thing that a comment asks for, with where it says so."""
+
+    wants: str
+    """a model's words: shown to a model again, never to the target"""
+    quotes: list[Span]
+
+
+@lru_cache(maxsize=16)
+def _prompt(name: str) -> tuple[Any, Any]:
+    """(the part that is the same for all cases, the part about one case), as templates."""
+    texts = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 (plain text; what is untrusted is fenced)
+    folder = Path(__file__).parent / "prompts"
+    same, _, own = (folder / f"{name}.md").read_text(encoding="utf-8").partition("\n-----\n")
+    return texts.from_string(same), texts.from_string(own)
+
+
+@lru_cache(maxsize=1)
+def _preamble() -> str:
+    return (Path(__file__).parent / "prompts" / "preamble.md").read_text(encoding="utf-8").strip()
+
+
+def _ask(name: Any, key: str, form: dict[str, Any], same: dict[str, Any], own: dict[str, Any]) -> Ask:
+    rubric, case = _prompt(name)
+    return Ask(name=name, key=key, rubric=rubric.render(preamble=_preamble(), **same).strip(), case=case.render(**own).strip(), form=form)
+
+
+# ---- (a) rules, blind to the plan
+
+
+def rules_ask(brief: Brief) -> Ask:
+    """What does the comment ask for, and where does it say so? The plan is not shown: a reader who knows it finds it in every comment."""
+    quote = record({"source": one_of(["comment", "ticket"]), "quote": {"type": "string", "maxLength": 500}})
+    rule = record({
+        "quotes": {"type": "array", "items": quote, "minItems": 1, "maxItems": MOST_QUOTES},
+        "wants": {"type": "string", "maxLength": 200},
+    })  # fmt: skip
+    form = record({"rules": {"type": "array", "items": rule, "maxItems": MOST_RULES}})
+    return _ask("rules", "rules", form, {"rules": MOST_RULES, "quotes": MOST_QUOTES}, {"comment": _comment(brief), "ticket": _ticket(brief)})
+
+
+def rules_of(brief: Brief, reply: Answered) -> list[Rule]:
+    """The rules whose quotes stand in the case, at least one of them in the comment; all else is dropped. Raises `Unreadable`."""
+    listed = _list(reply.value, "rules")[:MOST_RULES]
+    found = []
+    for one in listed:
+        if not isinstance(one, dict):
+            raise Unreadable("reply_invalid", "a rule is no object")
+        spans = [span for quote in _list(one, "quotes")[:MOST_QUOTES] if (span := _span(brief, quote)) is not None]
+        if any(span.source == "comment" for span in spans):
+            found.append(Rule(wants=_text(one, "wants")[:200], quotes=list(dict.fromkeys(spans))))
+    return found
+
+
+def _span(brief: Brief, quote: Any) -> Span | None:
+    """A quote as it stands in the case, in any spacing and case of letters; None where it does not."""
+    if not isinstance(quote, dict) or quote.get("source") not in ("comment", "ticket"):
+        return None
+    text, said = text_of(brief.case, quote["source"]), _text(quote, "quote").strip()
+    found = exact(text, said) if len(said) >= 2 else None
+    if found is None or not any(char.isalnum() for char in found):
+        return None
+    start = text.index(found)
+    return Span(source=quote["source"], quote=found, start=start, end=start + len(found))
+
+
+# ---- (b) locate and select
+
+
+def locate_ask(brief: Brief, catalogue: Catalogue, rule: Rule, number: int, sample: int, shown: Sequence[Precedent]) -> Ask:
+    """Which kind of change, or which answer without one? Abstaining stands first, the others in another order for every sample."""
+    cards = answers(brief, catalogue)
+    options = _shuffled([slug for slug, _ in cards], f"{brief.case_id} locate {number} {sample}")
+    own = {"rule": _rule(rule), "trace": _trace(brief), "precedents": _precedents(shown), "facts": brief.facts, "options": [ABSTAIN, *options]}
+    return _ask("locate", f"locate {number} {sample}{_turn(brief)}", record({"choice": one_of([ABSTAIN, *options])}), {"cards": cards}, own)
+
+
+def target_ask(brief: Brief, catalogue: Catalogue, rule: Rule, number: int, sample: int, recipe: str, places: Sequence[Place], stage: int) -> Ask:
+    """Which of the places that there are? Where they are too many, first which part of the target (`stage` 1), then which of it."""
+    card = catalogue.recipe(recipe)
+    listed = _shuffled(list(places), f"{brief.case_id} target {number} {sample} {stage}")
+    own = {
+        "title": card.title, "when": card.when, "rule": _rule(rule), "trace": _trace(brief), "facts": brief.facts,
+        "question": KINDS[recipe].question if stage == 0 else "Which part of the target is it in?", "places": listed,
+    }  # fmt: skip
+    form = record({"choice": {"type": "string", "enum": [ABSTAIN, *(place.id for place in listed)]}})
+    return _ask("target", f"target {number} {sample} {recipe} {stage}{_turn(brief)}", form, {}, own)
+
+
+def parts_of(places: Sequence[Place]) -> list[Place]:
+    """The parts of a target that too many places lie in: their ids up to the first separator, or else stretches of the list."""
+    parts: dict[str, int] = {}
+    for place in places:
+        name = _part(place)
+        parts[name] = parts.get(name, 0) + 1
+    return [Place(name, f"{number} places") for name, number in sorted(parts.items())][:MOST_IDS]
+
+
+def in_part(places: Sequence[Place], part: str) -> list[Place]:
+    return [place for place in places if _part(place) == part][:MOST_IDS]
+
+
+def _part(place: Place) -> str:
+    step, _, name = place.id.partition(":")
+    for separator in ("/", "."):
+        if separator in name:
+            return f"{step}:{name.partition(separator)[0]}"
+    return f"{step}:{name[:1]}"
+
+
+def choice_of(reply: Answered, ask: Ask) -> str:
+    """What was chosen. Raises `Unreadable` for anything that was not on the list."""
+    chosen = reply.value.get("choice")
+    if set(reply.value) != {"choice"} or chosen not in ask.form["properties"]["choice"]["enum"]:
+        raise Unreadable("not_a_choice", "the answer is none of the choices")
+    return str(chosen)
+
+
+# ---- (c) fill
+
+
+def fill_ask(brief: Brief, catalogue: Catalogue, rule: Rule, number: int, recipe: str, place: str, shown: Sequence[Precedent]) -> Ask:
+    """What exactly? Only what cannot be computed is open; what names a thing of the target is a choice among those that exist."""
+    card, entry = catalogue.recipe(recipe), brief.inventory.entries.get(place)
+    value = json.dumps(entry.value, ensure_ascii=False)[:3000] if entry is not None else "nothing yet"
+    own = {
+        "title": card.title, "when": card.when, "names": card.names, "place": place, "value": fence(value, "place"), "rule": _rule(rule),
+        "trace": _trace(brief), "ticket": _ticket(brief), "like": _like(brief) if recipe == "promote_other_intent" else "",
+        "precedents": _precedents(shown), "facts": brief.facts,
+    }  # fmt: skip
+    return _ask("fill", f"fill {number} {recipe} {place}{_turn(brief)}", record(KINDS[recipe].form(brief, place)), {}, own)
+
+
+def fields_of(brief: Brief, reply: Answered, ask: Ask, recipe: str, place: str) -> tuple[str, Change]:
+    """The target and the typed change. Raises `Unreadable` for a reply that does not fit the form or the change's own rules."""
+    _fits(reply.value, ask.form, "the reply")
+    try:
+        return change_of(recipe, brief, place, reply.value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise Unreadable("change_invalid", f"{'.'.join(map(str, first['loc']))[:80]}: {first['type']}") from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise Unreadable("change_invalid", f"it cannot be written down ({type(error).__name__})") from None
+
+
+def _fits(given: Any, form: dict[str, Any], place: str) -> None:
+    """Holds a reply against its form. A server may promise to do so; only a look shows that it did."""
+    kind = str(form["type"])
+    kinds: dict[str, type | tuple[type, ...]] = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+    if not isinstance(given, kinds[kind]) or (kind == "integer" and isinstance(given, bool)):
+        raise Unreadable("reply_invalid", f"{place} is no {kind}")
+    value: Any = given
+    if kind == "object":
+        if set(value) != set(form["properties"]):
+            raise Unreadable("reply_invalid", f"{place} has other fields than asked for")
+        for name, inner in form["properties"].items():
+            _fits(value[name], inner, name)
+    elif kind == "array":
+        if not form.get("minItems", 0) <= len(value) <= form.get("maxItems", 1000):
+            raise Unreadable("reply_invalid", f"{place} has {len(value)} items")
+        for item in value:
+            _fits(item, form["items"], place)
+    elif "enum" in form and value not in form["enum"]:
+        raise Unreadable("not_a_choice", f"{place} is none of the choices")
+    elif kind == "string" and len(value) > form.get("maxLength", 10_000):
+        raise Unreadable("reply_invalid", f"{place} is too long")
+    elif kind == "integer" and not form.get("minimum", -(2**31)) <= value <= form.get("maximum", 2**31):
+        raise Unreadable("reply_invalid", f"{place} is out of range")
+
+
+# ---- the yardstick: everything in one go, as a raw comment would reach a coding agent
+
+
+def plain_ask(brief: Brief, catalogue: Catalogue) -> Ask:
+    """Recipe and place in one question, from comment and ticket alone. For measuring what the separate asks are worth."""
+    cards = answers(brief, catalogue)
+    places = sorted({place.id for slug, _ in cards if slug in KINDS for place in KINDS[slug].places(brief)})
+    slugs = [ABSTAIN, *(slug for slug, _ in cards)]
+    form = record({"choice": {"type": "string", "enum": slugs}, "place": {"type": "string", "maxLength": 200}})
+    return _ask("plain", "plain", form, {"cards": cards, "places": places}, {"comment": _comment(brief), "ticket": _ticket(brief)})
+
+
+# ---- what a model is shown
+
+
+def _turn(brief: Brief) -> str:
+    return f" again {len(brief.facts)}" if brief.facts else ""
+
+
+def _shuffled(items: list[Any], seed: str) -> list[Any]:
+    return random.Random(seed).sample(items, len(items))
+
+
+def _comment(brief: Brief) -> str:
+    return fence(brief.case.comment, "comment", LONGEST)
+
+
+def _ticket(brief: Brief) -> str:
+    return fence(text_of(brief.case, "ticket"), "ticket", LONGEST)
+
+
+def _rule(rule: Rule) -> str:
+    quotes = "\n".join(f"{span.source}: {span.quote}" for span in rule.quotes)
+    return fence(f"{quotes}\nasks for: {rule.wants}", "rule", LONGEST)
+
+
+def _trace(brief: Brief) -> str:
+    """What each step made of the ticket, in the order of the pipeline, with the numbers that decided."""
+    plan, taken, made = brief.case.plan, taken_branch(brief), template_of(brief.case.plan.reply, brief.inventory)
+    lines = [f"intent: {plan.leaf}"]
+    lines += [f"extraction: {group}.{name} = {value}" for group, inside in plan.extraction.items() for name, value in inside.items()]
+    lines += [f"fetch: {one.record_id} scored {one.score:g}, matched on {', '.join(one.matched_fields) or 'nothing'}" for one in plan.fetch[:8]]
+    fields = {name for one in plan.fetch for name in one.matched_fields}
+    weights = [one for one in keyed(brief.inventory.of(Step.fetch)) if one.words[-1] in fields and shown_number(one) is not None]
+    lines += [f"fetch: weight {one.id} = {shown_number(one):g}" for one in weights][:40]
+    lines += [f"plan: took the branch {taken.id}, condition {taken.view.get('condition')}"] if taken else ["plan: branch not known"]
+    lines += [f"plan: called {call.name} with {json.dumps(call.arguments, ensure_ascii=False)}" for call in plan.tool_calls]
+    lines += [f"reply: template {made[0]}"] if made else []
+    return fence("\n".join([*lines, f"reply: {plan.reply}"]), "trace", LONGEST)
+
+
+def _like(brief: Brief) -> str:
+    found = [one for one in brief.rejected if one.case.plan.leaf == brief.case.plan.leaf and one.case_id != brief.case_id][:12]
+    return "\n".join(f"case {number}:\n{fence(text_of(one.case, 'ticket'), 'ticket', 600)}" for number, one in enumerate(found, start=1))
+
+
+def _precedents(shown: Sequence[Precedent]) -> str:
+    return "\n".join(f"{fence(one.comment, 'precedent', 400)}\n→ {one.recipe} at {one.target or '-'}" for one in shown)
+
+
+def _list(value: dict[str, Any], name: str) -> list[Any]:
+    found = value.get(name)
+    if not isinstance(found, list):
+        raise Unreadable("reply_invalid", f"{name} is no list")
+    return found
+
+
+def _text(value: dict[str, Any], name: str) -> str:
+    found = value.get(name)
+    if not isinstance(found, str):
+        raise Unreadable("reply_invalid", f"{name} is no text")
+    return found

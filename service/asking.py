@@ -1,0 +1,119 @@
+"""Drives the critic's asks: from the ledger what was answered before, from the model what was not, and nothing past a cap."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from connectors.ports import Model, PortError, Ports
+from rubric.catalogue import Catalogue
+from rubric.course import Failed, course
+from rubric.drafting import Abstained, Ask, AskOutcome, Brief, Cost, Drafted, InvalidOutput, Refused, TransportError
+from service.db import Database
+from service.store import calls
+from service.store.calls import Caps
+
+AGAIN_SECONDS = 60.0
+"""between two looks at a model that does not answer"""
+
+
+class AskingCritic:
+    """The critic's port on a model. Asks go out one after the other, and each reply is kept before the next: a crash costs at most one call."""
+
+    listens = True
+
+    def __init__(self, db: Database, model: Model, catalogue: Catalogue, caps: Caps):
+        self.name = f"asking-1 {model.name}"
+        self._db = db
+        self._model = model
+        self._catalogue = catalogue
+        self._caps = caps
+
+    def draft(self, brief: Brief) -> Drafted | Abstained:
+        """Raises `PortError` with the kind of failure as its code: `refused`, `truncated`, `invalid_output`, a transport's code, or `spend_cap_…`."""
+        steps = course(brief, self._catalogue)
+        try:
+            asks = next(steps)
+            while True:
+                asks = steps.send([self._outcome(brief.case_id, ask) for ask in asks])
+        except StopIteration as end:
+            found = end.value
+        if not isinstance(found, Drafted | Abstained):
+            raise _failure(found)
+        return found.model_copy(update={"cost": self._cost(brief.case_id)})
+
+    def _outcome(self, case_id: str, ask: Ask) -> AskOutcome:
+        with self._db.read() as session:
+            known = calls.answered(session, case_id, ask.sha)
+        if known is not None:
+            return known
+        try:
+            with self._db.begin() as session:
+                name = calls.begin(session, case_id, ask, self._model.name, self._model.most(ask), self._caps)
+        except calls.Spent as spent:
+            why = f"the cap on what a {spent.cap} may cost does not allow another call"
+            raise PortError(f"spend_cap_{spent.cap}", why, retryable=spent.wait is not None, retry_after=spent.wait) from None
+        outcome = self._model.ask(ask)
+        with self._db.begin() as session:
+            calls.end(session, name, outcome, self._model.cost(outcome.receipt))
+        if isinstance(outcome, TransportError):
+            raise _failure(outcome)  # the rest of the round would meet the same
+        return outcome
+
+    def _cost(self, case_id: str) -> Cost:
+        with self._db.read() as session:
+            made = calls.of_case(session, case_id)
+        spent = sum(call.usd if call.usd is not None else call.most_usd for call in made)
+        return Cost(calls=len(made), tokens=sum(call.tokens for call in made), usd=round(spent, 6))
+
+
+def _failure(outcome: Failed) -> PortError:
+    match outcome:
+        case TransportError():
+            return PortError(outcome.code, "the model gave no answer", retryable=outcome.retryable, retry_after=outcome.retry_after)
+        case Refused():
+            return PortError("refused", f"the model declined to answer{f' ({outcome.category[:40]})' if outcome.category.isidentifier() else ''}")
+        case InvalidOutput():
+            return PortError("invalid_output", f"the model's answer cannot be used: {outcome.why[:200]}")
+        case _:
+            return PortError("truncated", "the model's answer was cut off: " + outcome.by.replace("_", " "))
+
+
+def asking(ports: Ports, db: Database, catalogue: Catalogue, *, case: float, hour: float, day: float) -> Ports:
+    """The tray with a critic that asks the tray's model, capped in US dollars; as it was when there is none."""
+    if ports.model is None:
+        return ports
+    return replace(ports, critic=AskingCritic(db, ports.model, catalogue, Caps(case=case, hour=hour, day=day)))
+
+
+class Watch:
+    """Whether the model answers, looked at beside everything else: a look is a call, and a server that hangs must not hold up `/readyz`."""
+
+    def __init__(self, look: Callable[[], str | None], clock: Callable[[], float]):
+        self._look, self._clock = look, clock
+        self._lock = threading.Lock()
+        self._said: str | None = "it has not answered yet"
+        self._next = 0.0
+        self._looking: threading.Thread | None = None
+
+    def trouble(self) -> str | None:
+        """What the last look found. Where that was trouble, another look begins, at most once a minute."""
+        with self._lock:
+            due = self._said is not None and self._clock() >= self._next and (self._looking is None or not self._looking.is_alive())
+            if due:
+                self._next = self._clock() + AGAIN_SECONDS
+                self._looking = threading.Thread(target=self._run, name="model-watch", daemon=True)
+                self._looking.start()
+            return self._said
+
+    def wait(self) -> None:
+        """Until the look that is under way has ended."""
+        if self._looking is not None:
+            self._looking.join()
+
+    def _run(self) -> None:
+        try:
+            said = self._look()
+        except Exception as error:  # whatever it is, the model cannot be used, and that is all that is asked
+            said = f"the look at it broke ({type(error).__name__})"
+        with self._lock:
+            self._said = said
