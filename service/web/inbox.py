@@ -7,6 +7,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from connectors.ports import PortError
+from rubric.dismissals import DISMISSALS
+from rubric.findings import named_by
 from service import reports
 from service.errors import IllegalMove, NotConfirmable, NotFound, StaleVersion, Unprocessable
 from service.stages import gate
@@ -84,7 +86,7 @@ def dismiss(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hi
 
     def act() -> Response:
         reason, note = given.get("reason", ""), given.get("note", "").strip()
-        if reason not in gate.DISMISSALS:
+        if reason not in DISMISSALS:
             raise Mistyped({"reason": "choose why; the critic learns from it"})
         if len(note) > 2000:
             raise Mistyped({"note": "keep it under 2000 characters"})
@@ -213,11 +215,11 @@ def _show(
     parts = parts_of(about, sent, wrong)
     rest = place_findings(about, parts)
     blocking = [one for one in about.findings if one["blocks"]]
-    twin = next((str(one["text"]).rpartition(": ")[2] for one in about.findings if one["code"] == "twin"), "")
+    twin = next((named_by(str(one["text"])) for one in about.findings if one["code"] == "twin"), "")
     card = home.catalogue.recipe(about.current["change"]["recipe"])
     return page(
         request, "item.html", status, item=about, hint=about.current, parts=parts, rest=rest, blocking=blocking, twin=twin, card=card, given=sent,
-        wrong=wrong, problem=problem, flash=flash, reasons=sorted(gate.DISMISSALS), can_undo=_can_undo(about), steps=reports.STEPS,
+        wrong=wrong, problem=problem, flash=flash, reasons=sorted(DISMISSALS), can_undo=_can_undo(about), steps=reports.STEPS,
         open=about.state == "awaiting", stale=bool(sent) and sent.get("version", "") != str(about.version), marks=marks_of(about),
         opened=int(home.ports.now().timestamp()),
     )  # fmt: skip
