@@ -1,4 +1,4 @@
-"""Calibration lives here: of the decided hints that weighed alike, how many were confirmed as drafted. Counts with an interval, of people's decisions only."""
+"""Calibration lives here: of the decided hints that weighed alike, how many were confirmed as drafted. It counts people's decisions only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -248,7 +248,7 @@ def _phrase_back(new: r.ChangeReplyTemplate, rule: r.ChangeReplyTemplate) -> boo
     """Swapped back, or written in again after it was taken out. A single word that comes back may mean something else."""
     if not _shared(new, rule):
         return False
-    again = len(words(rule.old)) > 1 and holds_phrase(new.new, rule.old) and not holds_phrase(new.old, rule.old) and not holds_phrase(rule.new, rule.old)
+    again = holds_phrase(new.new, rule.old) and not any(holds_phrase(text, rule.old) for text in (new.old, rule.new)) and len(words(rule.old)) > 1
     return (_same(new.old, rule.new) and _same(new.new, rule.old)) or again
 
 
@@ -287,7 +287,7 @@ CLASHES: tuple[Clash, ...] = (
     Clash(_ALTER, (r.AddPlanBranch, r.AlterPlanBranch), _tool_dropped, "a branch loses or changes a tool that was decided on", both_ways=False),
     Clash(_ALTER, _BRANCHES, _setting_dropped, "a setting of a branch is made and taken away"),
     Clash(_BRANCHES, _BRANCHES, _two_orders, "two branches each stand in front of the other"),
-    Clash(_RULE, (r.PromoteOtherIntent, r.AddPlanBranch, r.AlterPlanBranch, r.RequestEndpoint), _blocked_tool, "a tool is called that a rule forbids"),
+    Clash(_RULE, (r.PromoteOtherIntent, r.AddPlanBranch, *_ALTER, r.RequestEndpoint), _blocked_tool, "a tool is called that a rule forbids"),
     Clash(_RULE, (r.PromoteOtherIntent, r.AddPlanBranch, r.ChangeReplyTemplate), _blocked_sentence, "a sentence is written that a rule forbids"),
     Clash(_RULE, _RULE, _two_rules, "one rule has two texts"),
     Clash(_REPLY, _REPLY, _two_phrases, "one phrase is replaced by two"),

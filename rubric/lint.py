@@ -16,7 +16,8 @@ _RISKS = list(Risk)
 
 
 def lint(
-    hint: Hint, case: Case, inventory: Inventory, catalogue: Catalogue, twins: Sequence[tuple[str, Hint]] = (), rules: Sequence[tuple[str, r.Change]] = ()
+    hint: Hint, case: Case, inventory: Inventory, catalogue: Catalogue, twins: Sequence[tuple[str, Hint]] = (),
+    rules: Sequence[tuple[str, r.Change]] = (),
 ) -> list[Finding]:  # fmt: skip
     """Every finding about a hint, in the order a person would look; never raises, however odd the values.
 

@@ -26,7 +26,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     different = only_first + only_second
     tail = sum(math.comb(different, hits) for hits in range(min(only_first, only_second) + 1))
-    return min(1.0, 2 * tail / 2**different)
+    return min(1.0, 2 * tail / (1 << different))
 
 
 def by_cluster(values: Sequence[float], clusters: Sequence[str], bounds: tuple[float, float]) -> tuple[float, float]:

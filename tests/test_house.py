@@ -357,7 +357,9 @@ def test_the_house_stands() -> None:
 def test_every_exception_is_still_one() -> None:
     """A file on a list of exceptions that is gone, or that no longer does what it is excused for, comes off the list."""
     sources = the_house()
-    stale = [f"{path} is on a list and does not exist" for path in (*LONG_FILES, *ASYNC, *COMMITS, *CONCRETE, *ENVIRONMENT, *SEEDED) if path not in sources]
+    stale = [
+        f"{path} is on a list and does not exist" for path in (*LONG_FILES, *ASYNC, *COMMITS, *CONCRETE, *ENVIRONMENT, *SEEDED) if path not in sources
+    ]
     for name, places in ONLY_IN.items():
         for glob in places:
             if "*" not in glob and not re.search(rf"\b{name.rpartition('.')[2]}\b", sources.get(glob, "")):

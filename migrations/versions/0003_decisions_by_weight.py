@@ -13,15 +13,15 @@ branch_labels = None
 depends_on = None
 
 WEIGHT = {
-    "sqlite": "CAST(json_extract(draft, '$.confidence.weight') AS REAL)",
-    "postgresql": "CAST(draft #>> '{confidence,weight}' AS DOUBLE PRECISION)",
+    "sqlite": "UPDATE hints SET weight = CAST(json_extract(draft, '$.confidence.weight') AS REAL)",
+    "postgresql": "UPDATE hints SET weight = CAST(draft #>> '{confidence,weight}' AS DOUBLE PRECISION)",
 }
 
 
 def upgrade() -> None:
     op.add_column("hints", sa.Column("weight", sa.Float(), nullable=True))
     op.add_column("hints", sa.Column("draft_hash", sa.String(), nullable=True))
-    op.execute(f"UPDATE hints SET weight = {WEIGHT[op.get_bind().dialect.name]}")
+    op.execute(WEIGHT[op.get_bind().dialect.name])
     # of a hint that was edited nobody knows the drafted one any more; it counts as edited
     op.execute("UPDATE hints SET draft_hash = change_hash WHERE version = 1")
     op.create_index("ix_hints_decided", "hints", ["target", "critic", "decided_at", "weight", "change_hash", "draft_hash", "state", "duplicate_of"])

@@ -243,7 +243,7 @@ def _no_rival(session: Session, row: hints.HintRow) -> None:
         raise NotConfirmable(f"{other.id} asks for the same change and is confirmed; mark this one as its duplicate", twin=other.id)
     rules = pulls.in_force(session, hints.rules(session, row.target, rivals(row.recipe)))
     for name, why in against(row.hint.change, rules):
-        raise NotConfirmable(f"{name} is confirmed and asks for the opposite: {why}; save this one to see both, then edit or dismiss it", conflict=name)
+        raise NotConfirmable(f"{name} is confirmed and asks for the opposite: {why}; save this one to see both", conflict=name)
 
 
 def _get(session: Session, hint_id: str, *, to_decide: bool = False) -> hints.HintRow:

@@ -16,7 +16,6 @@ from rubric.schema import Hint
 from service.db import Json, alone, words
 from service.lifecycle import ReviewState
 
-
 _CHANGE: TypeAdapter[Change] = TypeAdapter(Change)
 
 
@@ -174,15 +173,14 @@ def decided(session: Session, target: str, critic: str, limit: int = 2000) -> li
     A duplicate counts as the hint that it joined; while that one waits, it does not count.
     """
     joined = aliased(HintRow)
-    query = select(HintRow.weight, HintRow.draft_hash, HintRow.state, HintRow.change_hash, joined.state, joined.change_hash)
-    query = query.outerjoin(joined, col(joined.id) == HintRow.duplicate_of)
-    query = query.where(HintRow.target == target, HintRow.critic == critic, col(HintRow.decided_at).is_not(None))
-    found = []
-    for weight, drafted, state, change, state_joined, change_joined in session.exec(query.order_by(col(HintRow.decided_at).desc()).limit(limit)):
-        end, built = (state_joined, change_joined) if state is ReviewState.duplicate else (state, change)
-        if weight is not None and end in (ReviewState.confirmed, ReviewState.dismissed):
-            found.append((weight, end is ReviewState.confirmed and built == drafted))
-    return found
+    other = col(HintRow.state) == ReviewState.duplicate
+    end = case((other, col(joined.state)), else_=col(HintRow.state))
+    as_drafted = case((other, col(joined.change_hash)), else_=col(HintRow.change_hash)) == HintRow.draft_hash
+    query = select(HintRow.weight, end, as_drafted).outerjoin(joined, col(joined.id) == HintRow.duplicate_of)
+    query = query.where(HintRow.target == target, HintRow.critic == critic, col(HintRow.decided_at).is_not(None), col(HintRow.weight).is_not(None))
+    rows = session.exec(query.order_by(col(HintRow.decided_at).desc()).limit(limit))
+    ends = (ReviewState.confirmed, ReviewState.dismissed)
+    return [(weight, state is ReviewState.confirmed and bool(same)) for weight, state, same in rows if weight is not None and state in ends]
 
 
 def in_play(session: Session, target: str, limit: int) -> list[HintRow]:

@@ -52,8 +52,8 @@ def of_hint(session: Session, hint_id: str) -> list[Pull]:
 
 def in_force(session: Session, rules: Sequence[tuple[str, T]]) -> list[tuple[str, T]]:
     """Those of some (id of a confirmed hint, what it asks for) that did not come to nothing: whose pull was neither closed nor taken back."""
-    query = select(Pull.hint_id).where(col(Pull.hint_id).in_([name for name, _ in rules]), col(Pull.state).in_([PullState.closed, PullState.reverted]))
-    gone = set(session.exec(query))
+    ended = [PullState.closed, PullState.reverted]
+    gone = set(session.exec(select(Pull.hint_id).where(col(Pull.hint_id).in_([name for name, _ in rules]), col(Pull.state).in_(ended))))
     return [(name, rule) for name, rule in rules if name not in gone]
 
 
