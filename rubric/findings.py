@@ -35,6 +35,7 @@ CODES = {
     "endpoint_missing": "the draft of the endpoint describes no path",
     "risk_understated": "the risk is lower than this recipe's usual one, or has no reason",
     "twin": "a hint with an equal change is open or was dismissed",
+    "conflicts_with_rule": "a confirmed hint asks for the opposite",
 }
 """code → what it means"""
 WARNINGS = frozenset({
@@ -47,6 +48,11 @@ WARNINGS = frozenset({
 def finding(code: str, field: str, more: str = "") -> Finding:
     """`more` names ids of the target, never words of a customer."""
     return Finding(code=code, field=field, text=f"{CODES[code]}{': ' if more else ''}{cut(more, 200)}", blocks=code not in WARNINGS)
+
+
+def named_by(text: str) -> str:
+    """The id that the text of a finding ends in: of the other hint, where it is about two."""
+    return text.rpartition(": ")[2]
 
 
 def texts_of(place: str, value: Any) -> Iterator[tuple[str, str]]:

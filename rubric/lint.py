@@ -5,6 +5,7 @@ from typing import Any
 
 from rubric import recipes as r
 from rubric.catalogue import Card, Catalogue
+from rubric.conflicts import against
 from rubric.entries import Entry, Inventory
 from rubric.findings import finding, texts_of
 from rubric.inventory import branches, find, ids_beside, is_named, keyed, scope_exists, shown_number, shown_text, template, under
@@ -15,10 +16,14 @@ from rubric.schema import Case, Finding, Hint, Risk, Step, text_of
 _RISKS = list(Risk)
 
 
-def lint(hint: Hint, case: Case, inventory: Inventory, catalogue: Catalogue, twins: Sequence[tuple[str, Hint]] = ()) -> list[Finding]:
+def lint(
+    hint: Hint, case: Case, inventory: Inventory, catalogue: Catalogue, twins: Sequence[tuple[str, Hint]] = (),
+    rules: Sequence[tuple[str, r.Change]] = (),
+) -> list[Finding]:  # fmt: skip
     """Every finding about a hint, in the order a person would look; never raises, however odd the values.
 
-    `case` is the hint's own case, redacted as the critic saw it; `twins` are the open and dismissed hints of the same target with their ids.
+    `case` is the hint's own case, redacted as the critic saw it; `twins` are the open and dismissed hints of the same target with their ids,
+    `rules` the changes of its confirmed ones.
     """
     card = catalogue.recipe(hint.recipe)
     return [
@@ -32,6 +37,7 @@ def lint(hint: Hint, case: Case, inventory: Inventory, catalogue: Catalogue, twi
         *_templates(hint.change, inventory),
         *_support(hint, card),
         *_twins(hint, twins),
+        *(finding("conflicts_with_rule", "change", f"{why}: {name}") for name, why in against(hint.change, rules)),
     ]
 
 

@@ -1,11 +1,11 @@
-"""Holds what a critic said against labels: how often step, recipe and target are right, and with what precision when it is sure."""
+"""Holds what critics said against labels: how often step, recipe and target are right, and whether one critic is better than another."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rubric.stats import wilson
+from rubric.stats import by_cluster, mcnemar, wilson
 
 NONE = "none"
 """the step of an answer, or a label, without a fix"""
@@ -52,7 +52,10 @@ class Answer:
 
 
 def score(answers: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, Any]:
-    """Shares with 95 % intervals. Step and recipe count abstentions as answers; target counts the cases that call for a change."""
+    """Shares with 95 % intervals. Step and recipe count abstentions as answers; target counts the cases that call for a change.
+
+    `by_cluster` beside an interval is the one of whole clusters drawn again: cases of one cause are not many pieces of evidence.
+    """
     pairs = [(answer, labels[answer.external_id]) for answer in answers]
     fixes = [(answer, label) for answer, label in pairs if label.step != NONE]
     rest = [answer for answer, label in pairs if label.step == NONE]
@@ -63,9 +66,10 @@ def score(answers: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, A
         confusion[label.step][answer.step] += 1
     return {
         "cases": len(pairs),
-        "step": _share(sum(answer.step == label.step for answer, label in pairs), len(pairs)),
-        "recipe": _share(sum(answer.recipe in label.recipes for answer, label in pairs), len(pairs)),
-        "target": _share(sum(place(answer.target) in label.targets for answer, label in fixes), len(fixes)),
+        "step": _clustered(pairs, _step_right),
+        "recipe": _clustered(pairs, _recipe_right),
+        "macro_f1": _macro_f1(pairs),
+        "target": _share(sum(_target_right(*pair) for pair in fixes), len(fixes)),
         "coverage": round(len(drafted) / max(len(pairs), 1), 4),
         "abstained": len(pairs) - len(drafted),
         "drafted": {"precision": _share(sum(right(*pair) for pair in drafted), len(drafted))},
@@ -77,6 +81,60 @@ def score(answers: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, A
         "confusion": {step: dict(sorted(said.items())) for step, said in confusion.items()},
         "recipes": {recipe: _row([pair for pair in pairs if pair[1].recipe == recipe]) for recipe in sorted({label.recipe for _, label in pairs})},
     }  # fmt: skip
+
+
+def compare(first: Sequence[Answer], second: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, Any]:
+    """What the first critic is right about more often than the second, on the same cases: step, recipe, and target where a change is due.
+
+    Each with the paired difference, its 95 % interval (clusters drawn again) and the exact p of McNemar. Raises `KeyError` when the cases differ.
+    """
+    theirs = {answer.external_id: answer for answer in second}
+    if theirs.keys() != {answer.external_id for answer in first}:
+        raise KeyError("the two did not answer the same cases")
+    triples = [(answer, theirs[answer.external_id], labels[answer.external_id]) for answer in first]
+    fixes = [triple for triple in triples if triple[2].step != NONE]
+    return {"step": _paired(triples, _step_right), "recipe": _paired(triples, _recipe_right), "target": _paired(fixes, _target_right)}
+
+
+Question = Callable[[Answer, Label], bool]
+
+
+def _step_right(answer: Answer, label: Label) -> bool:
+    return answer.step == label.step
+
+
+def _recipe_right(answer: Answer, label: Label) -> bool:
+    return answer.recipe in label.recipes
+
+
+def _target_right(answer: Answer, label: Label) -> bool:
+    return place(answer.target) in label.targets
+
+
+def _paired(triples: Sequence[tuple[Answer, Answer, Label]], is_right: Question) -> dict[str, Any]:
+    pairs = [(is_right(one, label), is_right(other, label)) for one, other, label in triples]
+    only_first, only_second = sum(one and not other for one, other in pairs), sum(other and not one for one, other in pairs)
+    low, high = by_cluster([one - other for one, other in pairs], [label.cluster for *_, label in triples], (-1.0, 1.0))
+    return {
+        "first": _share(sum(one for one, _ in pairs), len(pairs)), "second": _share(sum(other for _, other in pairs), len(pairs)),
+        "difference": round((only_first - only_second) / len(pairs), 4) if pairs else None, "low": round(low, 4), "high": round(high, 4),
+        "p": float(f"{mcnemar(only_first, only_second):.3g}"), "only_first": only_first, "only_second": only_second, "of": len(pairs),
+    }  # fmt: skip
+
+
+def _clustered(pairs: Sequence[tuple[Answer, Label]], is_right: Question) -> dict[str, Any]:
+    """A share with both of its intervals."""
+    hits, clusters = [is_right(*pair) for pair in pairs], [label.cluster for _, label in pairs]
+    low, high = by_cluster(hits, clusters, (0.0, 1.0))
+    return {**_share(sum(hits), len(hits)), "by_cluster": {"low": round(low, 4), "high": round(high, 4), "clusters": len(set(clusters))}}
+
+
+def _macro_f1(pairs: Sequence[tuple[Answer, Label]]) -> float | None:
+    """F1 of each step that was labelled or said, averaged: a rare step counts as much as a common one."""
+    said, labelled = Counter(answer.step for answer, _ in pairs), Counter(label.step for _, label in pairs)
+    hits = Counter(answer.step for answer, label in pairs if answer.step == label.step)
+    steps = said.keys() | labelled.keys()
+    return round(sum(2 * hits[step] / (said[step] + labelled[step]) for step in steps) / len(steps), 4) if steps else None
 
 
 def right(answer: Answer, label: Label) -> bool:

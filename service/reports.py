@@ -6,6 +6,8 @@ from typing import Any
 from pydantic import BaseModel
 from sqlmodel import Session
 
+from rubric.calibration import Calibration, calibrate
+from rubric.findings import named_by
 from rubric.schema import Hint, Step
 from service.errors import NotFound
 from service.lifecycle import OutcomeState
@@ -55,6 +57,16 @@ class Move(BaseModel):
     at: datetime
 
 
+class Rule(BaseModel):
+    """Another hint, as far as it is put beside this one."""
+
+    id: str
+    summary: str
+    state: str
+    """its confirmation may have been taken back since"""
+    decided_by: str | None
+
+
 class HintItem(BaseModel):
     """Everything the item page shows."""
 
@@ -95,6 +107,10 @@ class HintItem(BaseModel):
     change_hash: str
     together: int
     """hints of the target that wait with this very change, this one included where it waits"""
+    calibration: Calibration
+    """what past decisions say of its confidence, as of now"""
+    conflicts: list[Rule]
+    """confirmed hints that lint found to ask for the opposite"""
 
 
 class PullItem(BaseModel):
@@ -166,8 +182,15 @@ def hint_item(session: Session, hint_id: str) -> HintItem:
         handoffs=[one.model_dump(mode="json") for one in work], pulls=[one.model_dump(mode="json", exclude={"body", "row"}) for one in made],
         duplicates=hints.duplicate_ids(session, hint_id), together=hints.group_sizes(session, [row]).get((row.target, row.change_hash), 0),
         moves=_with_edits(session, hint_id, _moves(session, ("hints", row.id), *(("pulls", one.id) for one in made))),
-        before=around[0], next=around[1],
+        before=around[0], next=around[1], conflicts=_conflicts(session, row),
+        calibration=calibrate(hints.decided(session, row.target, row.critic), row.weight or 0.0),
     )  # fmt: skip
+
+
+def _conflicts(session: Session, row: hints.HintRow) -> list[Rule]:
+    named = dict.fromkeys(named_by(finding["text"]) for finding in row.findings if finding["code"] == "conflicts_with_rule")
+    others = (hints.get(session, name) for name in named)
+    return [Rule(id=one.id, summary=one.current["summary"], state=one.state, decided_by=one.decided_by) for one in others if one]
 
 
 def _with_edits(session: Session, hint_id: str, moves: list[Move]) -> list[Move]:

@@ -14,17 +14,18 @@ import typer
 from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from connectors.localgit import LocalGit
 from connectors.ports import CriticModel, Ports
 from connectors.webhooks import parse_case
+from rubric.baselines import Baseline
 from rubric.catalogue import Catalogue, load
 from rubric.drafting import Abstained, Brief, Drafted, Precedent
 from rubric.recipes import edit_of
 from rubric.schema import Case
-from rubric.scoring import NONE, Answer, Label, score
+from rubric.scoring import NONE, Answer, Label, compare, score
 from rubric.splits import side
+from service.commands.critic_score import baseline_answers, show
 from service.db import Database
 from service.migrate import upgrade
 from service.settings import Settings, TargetSettings
@@ -72,6 +73,7 @@ def score_command(
     limit: Annotated[int, typer.Option(help="draft at most so many cases; 0: all", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print one line of JSON")] = False,
     precedents: Annotated[Kind, typer.Option(help="which labels of cases already scored the critic sees")] = Kind.progressive,
+    against: Annotated[Baseline | None, typer.Option(help="a baseline on the same cases, with the paired difference")] = None,
     rows: Annotated[Path | None, typer.Option(help="write one line a case to this file: what was said and what was right")] = None,
 ) -> None:
     """Draft labelled cases and count how often step, recipe and target are right, with intervals.
@@ -95,10 +97,13 @@ def score_command(
         lines = ({**vars(answer), "label": vars(known[answer.external_id])} for answer in answers)
         rows.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     result = {**score(answers, known), "seconds": seconds, "precedents": precedents.value, "side": only.value}
+    if against:
+        theirs = baseline_answers(against, documents, known, load())
+        result["against"] = {"name": against.value, **compare(answers, theirs, known)}
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        _show(result)
+        show(result)
 
 
 def _documents(file: Path) -> list[dict[str, Any]]:
@@ -226,27 +231,6 @@ def _learn(room: _Room, labels: dict[str, Label]) -> None:
             row = cases.get(session, case_id)
             if row is not None and row.work is not None:
                 room.critic.learn(case_id, row.case, label)
-
-
-def _show(result: dict[str, Any]) -> None:
-    screen = Console()
-    table = Table("what", "share", "95 % interval", "of", title=f"The critic on {result['cases']} labelled cases ({result['precedents']} precedents)")
-    for name, part in (
-        ("step", result["step"]), ("recipe", result["recipe"]), ("target", result["target"]),
-        ("drafted: recipe and target", result["drafted"]["precision"]),
-        ("confident: recipe and target", result["confident"]["precision"]), ("no fix due, none drafted", result["nonfix"]["recall"]),
-    ):  # fmt: skip
-        table.add_row(name, f"{part['accuracy'] or 0:.3f}", f"{part['low']:.3f} to {part['high']:.3f}", str(part["of"]))
-    screen.print(table)
-    steps = sorted({*result["confusion"], *(said for row in result["confusion"].values() for said in row)})
-    matrix = Table("labelled, then said", *steps)
-    for step, row in result["confusion"].items():
-        matrix.add_row(step, *(str(row.get(said, 0)) for said in steps))
-    screen.print(matrix)
-    recipes = Table("recipe", "cases", "recipe right", "target too", "abstained")
-    for recipe, row in result["recipes"].items():
-        recipes.add_row(recipe, *(str(row[key]) for key in ("cases", "recipe", "right", "abstained")))
-    screen.print(recipes)
 
 
 def main(argv: list[str]) -> int:

@@ -21,9 +21,7 @@ def draft_command(
         Path, typer.Option("--case", exists=True, dir_okay=False, help="file with one rejected case: JSON, or a JSONL file's first line")
     ],
     target: Annotated[Path, typer.Option(exists=True, file_okay=False, help="folder of the target repository")],
-    beside: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="JSONL file of other cases, rejected and accepted")
-    ] = None,
+    beside: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="JSONL file of other cases, rejected and accepted")] = None,
     which: Annotated[str | None, typer.Option("--critic", help="precedent or claude; TRIAGE_CRITIC otherwise")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one line of JSON")] = False,
 ) -> None:

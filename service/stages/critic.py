@@ -6,18 +6,20 @@ from typing import Any
 from sqlmodel import Session
 
 from connectors.ports import PortError, Ports
-from rubric.catalogue import Catalogue
+from rubric.calibration import Decision, calibrate
+from rubric.catalogue import RECIPES, Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted, Neighbour, Precedent
 from rubric.hygiene import clean, cut
 from rubric.lint import lint
 from rubric.precedents import adopted
+from rubric.recipes import Change
 from rubric.schema import Hint, Outcome, Verdict
 from service import proving
 from service.db import Database
 from service.errors import IllegalMove, NotFound
 from service.lifecycle import DraftState, ReviewState
 from service.proving import ENOUGH, Proof, prove
-from service.store import cases, examples, hints, history, originals
+from service.store import cases, examples, hints, history, originals, pulls
 from service.targets import Target, host_of, look_around
 from service.trials import Trials
 
@@ -47,7 +49,7 @@ def draft(db: Database, ports: Ports, catalogue: Catalogue, case_id: str, trials
 
     With `trials` every candidate is tried on the case and on accepted ones first; without, drafts are offered untried.
     """
-    brief_parts = _read(db, case_id, ports.limits.controls)
+    brief_parts = _read(db, ports, case_id)
     if brief_parts is None:
         return
     row, neighbours = brief_parts
@@ -101,6 +103,10 @@ class _Around:
     open_hints: list[tuple[str, Hint]]
     held_out: frozenset[str]
     """those of the open hints whose cases are held out: lint may name them as twins, a critic never sees them"""
+    rules: list[tuple[str, Change]]
+    """changes that are confirmed, which lint holds a draft against; a critic never sees them"""
+    decisions: list[Decision]
+    """what came of this critic's hints"""
     originals: dict[str, dict[str, Any]]
     """the case, like rejections and the nearest controls as received, for replay only"""
 
@@ -111,7 +117,7 @@ class _Around:
         return proving.Around(brief.case_id, {**rejected, brief.case_id: brief.case}, accepted, self.originals)
 
 
-def _read(db: Database, case_id: str, controls: int) -> tuple[cases.CaseRow, _Around] | None:
+def _read(db: Database, ports: Ports, case_id: str) -> tuple[cases.CaseRow, _Around] | None:
     with db.begin() as session:
         row = cases.get(session, case_id)
         if row is None or row.state is not DraftState.queued or row.work is None:
@@ -121,10 +127,10 @@ def _read(db: Database, case_id: str, controls: int) -> tuple[cases.CaseRow, _Ar
             history.move(session, row, DraftState.failed, by="critic", why=f"tried {MAX_ATTEMPTS} times", reason="crashed_repeatedly")
             return None
     with db.read() as session:
-        return row, _around(session, row, controls)
+        return row, _around(session, ports, row)
 
 
-def _around(session: Session, row: cases.CaseRow, controls: int) -> _Around:
+def _around(session: Session, ports: Ports, row: cases.CaseRow) -> _Around:
     rejected = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.rejected, NEIGHBOURS)]
     accepted = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.accepted, NEIGHBOURS)]
     known = [
@@ -141,11 +147,13 @@ def _around(session: Session, row: cases.CaseRow, controls: int) -> _Around:
         for one in examples.usable(session, row.target, PRECEDENTS)
         if one.case_id != row.id
     ]
-    inputs = originals.bodies(session, [row.id, *(one.case_id for one in (*accepted[:controls], *rejected[:COMPANIONS]))])
+    inputs = originals.bodies(session, [row.id, *(one.case_id for one in (*accepted[: ports.limits.controls], *rejected[:COMPANIONS]))])
     open_hints = hints.in_play(session, row.target, IN_PLAY)
     sealed = cases.held_out(session, {hint.case_id for hint in open_hints})
     held_out = frozenset(hint.id for hint in open_hints if hint.case_id in sealed)
-    return _Around(rejected, accepted, known, [(hint.id, hint.hint) for hint in open_hints], held_out, inputs)
+    rules = pulls.in_force(session, hints.rules(session, row.target, RECIPES))
+    decisions = hints.decided(session, row.target, ports.critic.name)
+    return _Around(rejected, accepted, known, [(hint.id, hint.hint) for hint in open_hints], held_out, rules, decisions, inputs)
 
 
 def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around, trials: Trials | None) -> _Answer:
@@ -169,7 +177,7 @@ def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around
         reply = Abstained(outcome=Outcome.unclear_ask_back, reason="the critic named no change", cost=reply.cost)
     if isinstance(reply, Abstained):
         return _Answer([], reply, target, reply.cost.model_dump())
-    return _Answer([_linted(hint, brief, target, catalogue, around.open_hints) for hint in reply.hints], None, target, reply.cost.model_dump())
+    return _Answer([_linted(hint, brief, target, catalogue, around) for hint in reply.hints], None, target, reply.cost.model_dump())
 
 
 def _drafted(
@@ -257,8 +265,10 @@ def _leaf_is_gone(brief: Brief) -> bool:
     return bool(leaves) and brief.case.plan.leaf not in leaves
 
 
-def _linted(hint: Hint, brief: Brief, target: Target, catalogue: Catalogue, twins: list[tuple[str, Hint]]) -> tuple[Hint, list[dict[str, object]]]:
-    findings = lint(hint, brief.case, target.inventory, catalogue, twins)
+def _linted(hint: Hint, brief: Brief, target: Target, catalogue: Catalogue, around: _Around) -> tuple[Hint, list[dict[str, object]]]:
+    findings = lint(hint, brief.case, target.inventory, catalogue, around.open_hints, around.rules)
+    calibrated = calibrate(around.decisions, hint.confidence.weight).calibrated
+    hint = hint.model_copy(update={"confidence": hint.confidence.model_copy(update={"calibrated": calibrated})})
     return hint, [finding.model_dump() for finding in findings]
 
 
@@ -279,6 +289,7 @@ def _write(db: Database, ports: Ports, catalogue: Catalogue, row: cases.CaseRow,
             row_of_hint = hints.HintRow(
                 id=f"h{row.id[1:]}-{number}", case_id=row.id, target=row.target, step=hint.step, recipe=hint.recipe, target_id=hint.target,
                 state=ReviewState.awaiting, draft=text, current=text, content_hash=hints.content_hash(text), change_hash=hints.change_hash(text),
+                weight=hint.confidence.weight, draft_hash=hints.change_hash(text),
                 findings=findings, base_sha=answer.target.sha, critic=ports.critic.name, rubric_version=catalogue.version, cost=answer.cost,
                 created_at=db.now(),
             )  # fmt: skip

@@ -9,25 +9,18 @@ from pydantic import ValidationError
 from sqlmodel import Session
 
 from connectors.ports import Ports
-from rubric.catalogue import Catalogue
+from rubric.catalogue import RECIPES, Catalogue
+from rubric.conflicts import against, rivals
+from rubric.dismissals import DISMISSALS
 from rubric.expectations import record_of
 from rubric.lint import lint
 from rubric.schema import Finding, Hint, Outcome
 from service.db import Database
 from service.errors import GroupChanged, IllegalMove, NotConfirmable, NotFound, StaleVersion, Unprocessable
 from service.lifecycle import HandoffState, ReviewState
-from service.store import cases, examples, handoffs, hints, history, reviews
+from service.store import cases, examples, handoffs, hints, history, pulls, reviews
 from service.targets import host_of, look
 
-DISMISSALS = {
-    **{outcome.value: outcome.value for outcome in Outcome},
-    "customer_wrong": Outcome.not_a_defect.value,
-    "reviewer_wrong": Outcome.not_a_defect.value,
-    "not_code": Outcome.not_a_defect.value,
-    "wrong_hint": "wrong_hint",
-    "too_costly": "too_costly",
-}
-"""reason a person may dismiss with → what the critic learns from it"""
 MOST = 200
 """hints that one decision may name"""
 
@@ -59,7 +52,7 @@ def _approve(session: Session, db: Database, ports: Ports, row: hints.HintRow, *
     blocking = [finding for finding in row.findings if finding["blocks"]]
     if blocking:
         raise NotConfirmable(f"open findings: {', '.join(str(finding['code']) for finding in blocking)}", findings=blocking)
-    _no_twin(session, row)
+    _no_rival(session, row)
     review = _decide(session, db, row, ReviewState.confirmed, "confirm", by=by, seconds=seconds)
     handoff = handoffs.Handoff(
         id=f"{row.id}-{review.seq}", hint_id=row.id, review_seq=review.seq or 0, hint_hash=row.content_hash, target=row.target,
@@ -179,6 +172,7 @@ def edit(db: Database, ports: Ports, catalogue: Catalogue, hint_id: str, *, vers
         _fresh(row, version)
         case = cases.get(session, row.case_id)
         twins = [(other.id, other.hint) for other in hints.in_play(session, row.target, 300) if other.id != row.id]
+        rules = pulls.in_force(session, hints.rules(session, row.target, RECIPES))
     unknown = set(change) - {"target", "summary", "change", "risk_reason"}
     if unknown:
         raise Unprocessable(f"cannot edit {', '.join(sorted(unknown))}; target, summary, change and risk_reason can be edited")
@@ -189,7 +183,7 @@ def edit(db: Database, ports: Ports, catalogue: Catalogue, hint_id: str, *, vers
         raise Unprocessable(f"{problems[0]['field']}: {problems[0]['text']}", problems=problems) from None
     host = host_of(ports.hosts, row.target)
     target = look(host, host.head())
-    findings = lint(hint, case.case, target.inventory, catalogue, twins) if case else []
+    findings = lint(hint, case.case, target.inventory, catalogue, twins, rules) if case else []
     return _replace(db, hint_id, version=version, by=by, hint=hint, findings=findings, base_sha=target.sha)
 
 
@@ -243,11 +237,14 @@ def _stop_handoff(session: Session, row: hints.HintRow, by: str) -> None:
             raise IllegalMove("the undo window is over, work has started; close the pull instead", state=str(handoff.state))
 
 
-def _no_twin(session: Session, row: hints.HintRow) -> None:
+def _no_rival(session: Session, row: hints.HintRow) -> None:
     """Two drafts made at the same moment cannot see each other; the second confirmation does."""
     other = hints.confirmed_twin(session, row.target, row.change_hash, row.id)
     if other:
         raise NotConfirmable(f"{other.id} asks for the same change and is confirmed; mark this one as its duplicate", twin=other.id)
+    rules = pulls.in_force(session, hints.rules(session, row.target, rivals(row.recipe)))
+    for name, why in against(row.hint.change, rules):
+        raise NotConfirmable(f"{name} is confirmed and asks for the opposite: {why}; save this one to see both", conflict=name)
 
 
 def _get(session: Session, hint_id: str, *, to_decide: bool = False) -> hints.HintRow:

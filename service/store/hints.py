@@ -2,19 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import Index, case, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from rubric.recipes import edit_of
+from rubric.recipes import Change, edit_of
 from rubric.schema import Hint
 from service.db import Json, alone, words
 from service.lifecycle import ReviewState
+
+_CHANGE: TypeAdapter[Change] = TypeAdapter(Change)
 
 
 class HintRow(SQLModel, table=True):
@@ -26,6 +28,9 @@ class HintRow(SQLModel, table=True):
         Index("ix_hints_case", "case_id"),
         Index("ix_hints_change", "target", "change_hash"),
         Index("ix_hints_duplicate_of", "duplicate_of"),
+        # all that `decided` reads, so that a page looks at no row: their documents are long
+        Index("ix_hints_decided", "target", "critic", "decided_at", "weight", "change_hash", "draft_hash", "state", "duplicate_of"),
+        Index("ix_hints_target", "target", "state", "created_at"),
     )
 
     id: str = Field(primary_key=True)
@@ -55,6 +60,10 @@ class HintRow(SQLModel, table=True):
     decided_at: datetime | None = None
     reason: str | None = None
     duplicate_of: str | None = None
+    weight: float | None = None
+    """confidence that it was drafted with; 0: it was not tried"""
+    draft_hash: str | None = None
+    """`change_hash` of `draft`; another one than `change_hash` means that a person edited the change"""
 
     @property
     def hint(self) -> Hint:
@@ -145,10 +154,33 @@ def any_with_change(session: Session, targets: Sequence[str], change_hash: str) 
 
 
 def confirmed_twin(session: Session, target: str, change_hash: str, but: str) -> HintRow | None:
-    """Another hint of a target with the very same change that is confirmed. One transaction a change may look at a time."""
-    alone(session, f"change {target} {change_hash}")
+    """Another hint of a target with the very same change that is confirmed. One transaction a target may look, and go on to confirm, at a time."""
+    alone(session, f"confirm {target}")
     query = select(HintRow).where(HintRow.target == target, HintRow.change_hash == change_hash, HintRow.id != but)
     return session.exec(query.where(HintRow.state == ReviewState.confirmed).limit(1)).first()
+
+
+def rules(session: Session, target: str, recipes: Iterable[str], limit: int = 1000) -> list[tuple[str, Change]]:
+    """(id, change) of the confirmed hints of a target that are of some recipes, newest first."""
+    query = select(HintRow.id, col(HintRow.current)["change"]).where(HintRow.target == target, HintRow.state == ReviewState.confirmed)
+    query = query.where(col(HintRow.recipe).in_(sorted(recipes))).order_by(col(HintRow.created_at).desc())
+    return [(hint_id, _CHANGE.validate_python(change)) for hint_id, change in session.exec(query.limit(limit))]
+
+
+def decided(session: Session, target: str, critic: str, limit: int = 2000) -> list[tuple[float, bool]]:
+    """(weight, whether the very change that was drafted was confirmed) of the hints of a critic that were decided last.
+
+    A duplicate counts as the hint that it joined; while that one waits, it does not count.
+    """
+    joined = aliased(HintRow)
+    other = col(HintRow.state) == ReviewState.duplicate
+    end = case((other, col(joined.state)), else_=col(HintRow.state))
+    as_drafted = case((other, col(joined.change_hash)), else_=col(HintRow.change_hash)) == HintRow.draft_hash
+    query = select(HintRow.weight, end, as_drafted).outerjoin(joined, col(joined.id) == HintRow.duplicate_of)
+    query = query.where(HintRow.target == target, HintRow.critic == critic, col(HintRow.decided_at).is_not(None), col(HintRow.weight).is_not(None))
+    rows = session.exec(query.order_by(col(HintRow.decided_at).desc()).limit(limit))
+    ends = (ReviewState.confirmed, ReviewState.dismissed)
+    return [(weight, state is ReviewState.confirmed and bool(same)) for weight, state, same in rows if weight is not None and state in ends]
 
 
 def in_play(session: Session, target: str, limit: int) -> list[HintRow]:

@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
+from rubric.dismissals import DISMISSALS
 from rubric.schema import storable
 from service import grouping, reports
 from service.errors import Unprocessable
@@ -125,7 +126,7 @@ def decide(hint_id: str, decision: Decision, home: HouseDep, by: PersonDep) -> d
         row = gate.confirm(home.db, home.ports, hint_id, version=decision.version, by=by, seconds=decision.seconds)
     elif decision.verdict == "dismiss":
         if decision.reason is None:
-            raise Unprocessable(f"dismissing needs a reason; use one of: {', '.join(sorted(gate.DISMISSALS))}")
+            raise Unprocessable(f"dismissing needs a reason; use one of: {', '.join(sorted(DISMISSALS))}")
         row = gate.dismiss(home.db, hint_id, version=decision.version, by=by, reason=decision.reason, note=decision.note, seconds=decision.seconds)
     else:
         row = gate.duplicate(home.db, hint_id, version=decision.version, by=by, of=decision.of or "", seconds=decision.seconds)

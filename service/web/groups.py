@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from rubric.dismissals import DISMISSALS
 from service import grouping, reports
 from service.errors import GroupChanged, NotConfirmable, NotFound, TriageError, Unprocessable
 from service.stages import gate
@@ -112,7 +113,7 @@ def _page(
     return page(
         request, "group.html", status, group=found, about=about, hint=about.current, parts=parts, members=found.members, verdicts=verdicts,
         leader=found.leader, problem=problem, changed=changed or {}, given=sent, wrong=wrong or {}, flash=flash, after=after,
-        card=home.catalogue.recipe(about.current["change"]["recipe"]), reasons=sorted(gate.DISMISSALS), opened=int(home.ports.now().timestamp()),
+        card=home.catalogue.recipe(about.current["change"]["recipe"]), reasons=sorted(DISMISSALS), opened=int(home.ports.now().timestamp()),
     )  # fmt: skip
 
 

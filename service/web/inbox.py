@@ -7,6 +7,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from connectors.ports import PortError
+from rubric.dismissals import DISMISSALS
+from rubric.findings import named_by
 from rubric.reading import LOOKED_AT, customer_text
 from rubric.schema import Case
 from service import reports
@@ -86,7 +88,7 @@ def dismiss(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hi
 
     def act() -> Response:
         reason, note = given.get("reason", ""), given.get("note", "").strip()
-        if reason not in gate.DISMISSALS:
+        if reason not in DISMISSALS:
             raise Mistyped({"reason": "choose why; the critic learns from it"})
         if len(note) > 2000:
             raise Mistyped({"note": "keep it under 2000 characters"})
@@ -215,11 +217,11 @@ def _show(
     parts = parts_of(about, sent, wrong)
     rest = place_findings(about, parts)
     blocking = [one for one in about.findings if one["blocks"]]
-    twin = next((str(one["text"]).rpartition(": ")[2] for one in about.findings if one["code"] == "twin"), "")
+    twin = next((named_by(str(one["text"])) for one in about.findings if one["code"] == "twin"), "")
     card = home.catalogue.recipe(about.current["change"]["recipe"])
     return page(
         request, "item.html", status, item=about, hint=about.current, parts=parts, rest=rest, blocking=blocking, twin=twin, card=card, given=sent,
-        wrong=wrong, problem=problem, flash=flash, reasons=sorted(gate.DISMISSALS), can_undo=_can_undo(about), steps=reports.STEPS,
+        wrong=wrong, problem=problem, flash=flash, reasons=sorted(DISMISSALS), can_undo=_can_undo(about), steps=reports.STEPS,
         open=about.state == "awaiting", stale=bool(sent) and sent.get("version", "") != str(about.version), marks=marks_of(about),
         of_customer=customer_text(Case.model_validate(about.case)) if about.case else "", looked_at=LOOKED_AT,
         opened=int(home.ports.now().timestamp()),

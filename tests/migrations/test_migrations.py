@@ -105,14 +105,15 @@ def test_each_revision_keeps_a_filled_database(new_database: Callable[..., str],
     world.confirms(hint.id)
     world.merges(world.runs().pull_of(hint.id).id)
     world.runs()
-    before = contents(db)
+    before, weights = contents(db), drafted(db)
+    assert weights and all(weight and weight > 0 and draft_hash for _, weight, draft_hash in weights)
     assert all(before[name] for name in OURS), {name for name in OURS if not before[name]}
     db.dispose()
     config = config_for(url)
     first = [revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()][-1]
     command.downgrade(config, first)
     command.upgrade(config, "head")
-    assert contents(db) == before
+    assert contents(db) == before and drafted(db) == weights
     assert world.story(case_id)["outcome_of_fix"] == "cured"
     db.dispose()
 
@@ -198,6 +199,11 @@ def facts(db: Database) -> list[tuple[Any, ...]]:
     with db.read() as session:
         columns = ", ".join(sorted(COLUMNS_BEFORE))
         return [tuple(str(value) for value in row) for row in session.connection().execute(text(f"SELECT {columns} FROM cases ORDER BY id"))]
+
+
+def drafted(db: Database) -> list[tuple[str, float | None, str | None]]:
+    with db.read() as session:
+        return [tuple(row) for row in session.connection().execute(text("SELECT id, weight, draft_hash FROM hints ORDER BY id"))]  # type: ignore[misc]
 
 
 def contents(db: Database) -> dict[str, int]:

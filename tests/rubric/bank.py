@@ -1,10 +1,12 @@
 """A small bank for the tests of lint: an inventory, a case, and for each recipe a hint that nothing is to be said against."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rubric.catalogue import load
 from rubric.entries import Entry, Inventory
 from rubric.lint import lint
+from rubric.recipes import Change
 from rubric.schema import Case, Finding, Hint, Step
 
 CATALOGUE = load()
@@ -110,10 +112,9 @@ def hint(recipe: str, _target: str | None = None, _hint: dict[str, Any] | None =
     return Hint.model_validate({**data, **(_hint or {})})
 
 
-def found(one: Hint, *twins: tuple[str, Hint]) -> list[Finding]:
-    return [
-        finding for finding in lint(one, CASE, BANK, CATALOGUE, twins) if finding.code != "scores_unchecked" or one.recipe != "adjust_fetch_weight"
-    ]
+def found(one: Hint, *twins: tuple[str, Hint], rules: Sequence[tuple[str, Change]] = ()) -> list[Finding]:
+    findings = lint(one, CASE, BANK, CATALOGUE, twins, rules)
+    return [finding for finding in findings if finding.code != "scores_unchecked" or one.recipe != "adjust_fetch_weight"]
 
 
 def quote(source: str, text: str, start: int) -> dict[str, Any]:

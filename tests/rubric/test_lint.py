@@ -126,7 +126,7 @@ def test_nothing_is_said_against_a_good_hint(recipe: str) -> None:
 
 def test_every_recipe_has_a_good_hint_and_every_code_one_that_fires() -> None:
     assert set(CHANGES) == {kind.model_fields["recipe"].default for kind in get_args(get_args(Change)[0])}
-    assert {code for code, _, _ in FIRES} | {"twin", "scores_unchecked"} == set(CODES)
+    assert {code for code, _, _ in FIRES} | {"twin", "scores_unchecked", "conflicts_with_rule"} == set(CODES)
 
 
 @pytest.mark.parametrize(("code", "field", "make"), FIRES, ids=[f"{code}-{number}" for number, (code, _, _) in enumerate(FIRES)])

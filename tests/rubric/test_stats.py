@@ -1,10 +1,10 @@
-"""Wilson's interval: values from the literature, and what holds of any share."""
+"""Intervals and p: values from the literature or by hand, and what holds of any share."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rubric.stats import wilson
+from rubric.stats import by_cluster, mcnemar, wilson
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,38 @@ def test_the_share_lies_within_and_more_cases_make_it_narrower(pair: tuple[int, 
     more = wilson(10 * hits, 10 * of)
     assert more[1] - more[0] < high - low
     assert wilson(of - hits, of) == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p"),
+    [(0, 0, 1.0), (1, 0, 1.0), (5, 5, 1.0), (6, 0, 0.03125), (0, 6, 0.03125), (10, 2, 158 / 4096), (2, 10, 158 / 4096), (1, 9, 22 / 1024)],
+)
+def test_the_exact_p_of_pairs(first: int, second: int, p: float) -> None:
+    """By hand: twice the tail of a fair coin."""
+    assert mcnemar(first, second) == pytest.approx(p)
+
+
+def test_the_p_of_many_pairs_can_still_be_counted() -> None:
+    assert 0 < mcnemar(900, 100) < 1e-100 and mcnemar(3000, 3000) == 1.0
+
+
+def test_clusters_are_drawn_whole() -> None:
+    """Ten causes of thirty cases each, right or wrong as a whole: three hundred cases say hardly more than ten would."""
+    hits = [float(cluster < 7) for cluster in range(10) for _ in range(30)]
+    whole, single = [f"k{case // 30}" for case in range(300)], [f"k{case}" for case in range(300)]
+    low, high = by_cluster(hits, whole, (0, 1))
+    assert low <= 0.45 and high >= 0.9
+    near = by_cluster(hits, single, (0, 1))
+    assert near == pytest.approx(wilson(210, 300), abs=0.02) and near[1] - near[0] < (high - low) / 3
+
+
+def test_the_same_values_give_the_same_interval_in_any_order() -> None:
+    values, clusters = [1.0, 0.0, -1.0, 1.0, 1.0, 0.0], ["a", "a", "b", "c", "d", "d"]
+    found = by_cluster(values, clusters, (-1, 1))
+    assert found == by_cluster(values[::-1], clusters[::-1], (-1, 1)) and -1 <= found[0] < found[1] <= 1
+
+
+def test_one_cluster_says_nothing_of_others() -> None:
+    assert by_cluster([1.0, 1.0], ["a", "a"], (0, 1)) == by_cluster([], [], (0, 1)) == (0, 1)
+    with pytest.raises(ValueError, match="longer"):
+        by_cluster([1.0], ["a", "b"], (0, 1))

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from connectors.scripted import ScriptedCritic
+from rubric.baselines import Baseline
+from rubric.catalogue import load
 from rubric.drafting import Brief
-from rubric.scoring import Label
+from rubric.scoring import Answer, Label
 from rubric.splits import side
 from service import cli
 from service.commands.critic import Counted, Kind, _Precedents, _side
+from service.commands.critic_score import baseline_answers
 from tests.samples.small import small_brief
 
 ROOT = Path(__file__).parents[2]
@@ -59,16 +62,22 @@ def scored(*words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_example_is_scored_end_to_end(inputs: list[str], tmp_path: Path) -> None:
-    done = scored(*inputs, "--json", "--rows", str(tmp_path / "rows.jsonl"))
+    done = scored(*inputs, "--json", "--rows", str(tmp_path / "rows.jsonl"), "--against", "keywords")
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = done.stdout.splitlines()
     found = json.loads(line)
     assert found.keys() == {
-        "cases", "step", "recipe", "target", "coverage", "abstained", "drafted", "confident", "nonfix", "confusion", "recipes",
-        "seconds", "precedents", "side",
+        "cases", "step", "recipe", "target", "macro_f1", "coverage", "abstained", "drafted", "confident", "nonfix", "confusion", "recipes",
+        "seconds", "precedents", "side", "against",
     }  # fmt: skip
     assert (found["cases"], found["abstained"], found["precedents"], found["side"]) == (4, 1, "progressive", "all")
     assert [found[key]["hits"] for key in ("step", "recipe", "target")] == [4, 4, 3]
+    assert found["macro_f1"] == 1.0 and found["step"]["by_cluster"] == {"low": 1.0, "high": 1.0, "clusters": 4}
+    against = found["against"]
+    assert against["name"] == "keywords" and {part: against[part]["first"]["hits"] for part in ("step", "recipe", "target")} == {
+        "step": 4, "recipe": 4, "target": 3,
+    }  # fmt: skip
+    assert against["target"]["second"]["hits"] == 0 and against["target"]["difference"] == 1.0 and against["target"]["p"] == 0.25
     assert found["nonfix"]["recall"] == {"accuracy": 1.0, "low": 0.2065, "high": 1.0, "hits": 1, "of": 1}
     assert {recipe: row["right"] for recipe, row in found["recipes"].items()} == {
         "add_extraction_field": 1, "add_plan_branch": 1, "adjust_fetch_weight": 1, "unclear_ask_back": 0,
@@ -79,8 +88,9 @@ def test_the_example_is_scored_end_to_end(inputs: list[str], tmp_path: Path) -> 
 
 
 def test_a_table_is_shown_and_few_cases_are_enough(inputs: list[str]) -> None:
-    done = scored(*inputs, "--limit", "1", "--precedents", "none")
+    done = scored(*inputs, "--limit", "1", "--precedents", "none", "--against", "most_frequent")
     assert done.returncode == 0 and "on 1 labelled cases" in done.stdout, done.stderr
+    assert "The same cases, against most_frequent" in done.stdout and "-1.000 to +1.000" in done.stdout  # one case says nothing
     assert "add_extraction_field" in done.stdout and "add_plan_branch" not in done.stdout
 
 
@@ -92,6 +102,7 @@ def test_a_table_is_shown_and_few_cases_are_enough(inputs: list[str]) -> None:
         ("\n[1]", (), "line 2 of labels.jsonl is no JSON object"),
         ("{", (), "line 1 of labels.jsonl is no JSON object"),
         ("", ("--only", "both"), "'both' is not one of"),
+        ("", ("--against", "chance"), "'chance' is not one of"),
         ("", ("--precedents", "some"), "'some' is not one of"),
         ("", ("--limit", "-1"), "greater than or equal to 0"),
     ],
@@ -146,3 +157,25 @@ def test_a_cluster_lies_on_one_side() -> None:
     held = [label for label in labels if _side(label) is Counted.held_out]
     assert {label.cluster for label in held} == {label.cluster for label in labels if side(label.cluster, b"critic score") == "held_out"}
     assert 0 < len(held) < len(labels) and all(_side(label) in (Counted.dev, Counted.held_out) for label in labels)
+
+
+# ---- the baselines that it is held against
+
+
+def test_a_baseline_is_told_a_label_only_after_its_case() -> None:
+    labels = {
+        name: Label.of({"external_id": name, "step": step, "recipe": recipe, "locus": None, "cluster_id": name})
+        for name, step, recipe in (
+            ("a", "fetch", "adjust_fetch_weight"),
+            ("b", "plan", "add_plan_branch"),
+            ("c", "plan", "add_plan_branch"),
+            ("d", "none", "x"),
+        )
+    }
+    documents = [{"external_id": name, "rejection": {"comment": "Wrong person" if name == "b" else "hm"}} for name in labels]
+    said = baseline_answers(Baseline.most_frequent, documents, labels, load())
+    assert [(one.step, one.recipe) for one in said] == [
+        ("none", "unclear_ask_back"), ("fetch", "adjust_fetch_weight"), ("fetch", "adjust_fetch_weight"), ("plan", "add_plan_branch"),
+    ]  # fmt: skip
+    by_words = baseline_answers(Baseline.keywords, documents, {}, load())
+    assert by_words[:2] == [Answer("a", "none", "unclear_ask_back"), Answer("b", "fetch", "adjust_fetch_weight")]

@@ -12,7 +12,7 @@ from connectors.scripted import ScriptedCritic
 from rubric.drafting import Drafted
 from service.errors import IllegalMove, NotConfirmable, NotFound, StaleVersion, TriageError, Unprocessable
 from service.lifecycle import HandoffState, ReviewState
-from service.stages import gate
+from service.stages import critic, gate, intake
 from service.store import examples, handoffs, hints, history, reviews
 from tests.samples.small import weight_hint
 from tests.samples.world import World
@@ -216,3 +216,46 @@ def test_every_decision_has_its_move_in_the_history(world: World, hint: hints.Hi
     with world.db.read() as session:
         found = [(move.state_to, move.by, move.why) for move in history.of(session, "hints", hint.id)]
     assert found == [("awaiting", "scripted-1", ""), ("dismissed", "gwen", "one_off"), ("awaiting", "tom", "taken back")]
+
+
+def _waits(world: World, to: int, name: str) -> hints.HintRow:
+    """A hint that moves a weight to a value, untried: up would do nothing for its case."""
+    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, to=to)])))
+    case_id = world.rejects("email postcode", "wrong person", name=name)
+    intake.mask(world.db, [case_id])
+    critic.draft(world.db, world.ports, world.catalogue, case_id)
+    return world.hint_of(case_id)
+
+
+def test_what_was_confirmed_meanwhile_stands_against_the_opposite(world: World) -> None:
+    """Neither knew of the other when it was drafted; the second confirmation looks, and saving shows both."""
+    down, up = _waits(world, 1, "down"), _waits(world, 9, "up")
+    assert up.findings == [finding for finding in up.findings if not finding["blocks"]]
+    world.confirms(down.id)
+    with pytest.raises(NotConfirmable, match="opposite") as caught:
+        world.confirms(up.id)
+    assert caught.value.details["conflict"] == down.id and world.hint(up.id).state is ReviewState.awaiting
+    assert [finding["code"] for finding in edit(world, up).findings if finding["blocks"]] == ["conflicts_with_rule"]
+    world.undoes(down.id)
+    assert [finding for finding in edit(world, up).findings if finding["blocks"]] == []
+    world.confirms(up.id)
+
+
+def test_an_edit_that_goes_along_with_the_rule_takes_the_conflict_away(world: World) -> None:
+    down = _waits(world, 1, "down")
+    world.confirms(down.id)
+    up = _waits(world, 9, "up")
+    with pytest.raises(NotConfirmable, match="conflicts_with_rule"):
+        world.confirms(up.id)
+    scores = {"rec_a": [3, 3], "rec_b": [5, 4]}
+    assert not [finding for finding in edit(world, up, change={"to": 4, "scores": scores}).findings if finding["blocks"]]
+    world.confirms(up.id)
+
+
+def test_opposites_confirmed_at_once_are_confirmed_once(world: World) -> None:
+    for number in range(4):
+        down, up = _waits(world, 1 - number, f"down-{number}"), _waits(world, 9 + number, f"up-{number}")
+        assert at_once(lambda down=down: world.confirms(down.id), lambda up=up: world.confirms(up.id)) == {"done": 1, "not_confirmable": 1}  # type: ignore[misc]
+        for hint in (down, up):
+            if world.hint(hint.id).state is ReviewState.confirmed:
+                world.undoes(hint.id)

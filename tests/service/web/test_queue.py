@@ -72,7 +72,7 @@ def test_the_page_shows_case_and_hint_with_its_quotes_marked(world: World) -> No
     page = world.sees(f"/hints/{world.rejects()}")
     assert len(page.all("h1")) == 1 and page.all("mark") and page.all("meter")
     assert "suspect step" in page.text and "values masked" in page.text and "must hold: the record is “cus_007”" in page.text
-    assert "uncalibrated" in page.text and "not tried" in page.text
+    assert "Uncalibrated: 0 decisions so far, 50 are needed" in page.text and "not tried" in page.text and "samples" not in page.text
     form = page.form("hint")
     assert (form["change.from"], form["change.to"]) == ("5", "3") and form["change.scores"] == "cus_008 = 9, 7\ncus_007 = 8, 8"
     assert page.all("input", name="change.to")[0]["type"] == "number"

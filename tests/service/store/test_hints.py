@@ -1,0 +1,126 @@
+"""What is read of many hints at once: decisions by weight along one index, and the confirmed changes of a target."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlmodel import Session
+
+from rubric.calibration import calibrate
+from rubric.schema import Verdict
+from service.db import Database
+from service.lifecycle import DraftState, ReviewState
+from service.store import cases, hints, history, pulls
+from tests.samples.small import small_brief, weight_hint
+from tests.samples.world import World
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def add(db: Database, number: int, state: str = "confirmed", weight: float | None = 1.0, to: int = 1, **more: Any) -> str:
+    """A hint for a case of its own, decided at the minute of its number."""
+    draft = weight_hint(small_brief(), to=to).model_dump(mode="json", by_alias=True)
+    columns: dict[str, Any] = {
+        "id": f"h{number}", "case_id": f"c{number}", "target": "t", "step": "fetch", "recipe": "adjust_fetch_weight", "target_id": "fetch:postcode",
+        "state": ReviewState(state), "draft": draft, "current": draft, "content_hash": "x", "change_hash": hints.change_hash(draft),
+        "draft_hash": hints.change_hash(draft), "weight": weight, "critic": "a", "rubric_version": "r", "created_at": NOW + timedelta(minutes=number),
+        "decided_at": None if state == "awaiting" else NOW + timedelta(minutes=number), **more,
+    }  # fmt: skip
+    with db.begin() as session:
+        case = cases.CaseRow(
+            id=f"c{number}", source="s", target="t", name=f"n{number}", revision=1, content_hash="x", verdict=Verdict.rejected, side="dev",
+            state=DraftState.drafted, received_at=NOW,
+        )  # fmt: skip
+        history.begin(session, case, by="test")
+        history.begin(session, hints.HintRow(**columns), by="test")
+    return str(columns["id"])
+
+
+def read(db: Database, limit: int = 2000, critic: str = "a", target: str = "t") -> list[tuple[float, bool]]:
+    with db.read() as session:
+        return hints.decided(session, target, critic, limit)
+
+
+def test_what_was_confirmed_as_drafted_was_right(db: Database) -> None:
+    add(db, 1, weight=0.1)
+    add(db, 2, "dismissed", weight=0.2)
+    add(db, 3, weight=0.3, draft_hash="another change")  # edited before it was confirmed
+    add(db, 4, weight=0.4, draft_hash=None)  # of before there was this column, and edited
+    add(db, 5, "awaiting", weight=0.5)
+    add(db, 6, "stale", weight=0.6, decided_at=None)
+    add(db, 7, weight=None)  # written by a process of the version before
+    assert read(db) == [(0.4, False), (0.3, False), (0.2, False), (0.1, True)]
+
+
+def test_a_duplicate_counts_as_the_hint_that_it_joined(db: Database) -> None:
+    first, wrong, waits = add(db, 1), add(db, 2, "dismissed"), add(db, 3, "awaiting")
+    add(db, 4, "duplicate", weight=0.4, duplicate_of=first)
+    add(db, 5, "duplicate", weight=0.5, duplicate_of=first, to=2)  # a person said that it is the same; what was built is another change
+    add(db, 6, "duplicate", weight=0.6, duplicate_of=wrong)
+    add(db, 7, "duplicate", weight=0.7, duplicate_of=waits)
+    assert read(db)[:3] == [(0.6, False), (0.5, False), (0.4, True)]
+
+
+def test_each_critic_and_target_has_its_own_and_the_newest_count(db: Database) -> None:
+    add(db, 1, weight=0.1)
+    add(db, 2, weight=0.2, critic="b")
+    add(db, 3, weight=0.3, target="other")
+    add(db, 4, "dismissed", weight=0.4)
+    assert read(db) == [(0.4, False), (0.1, True)] and read(db, limit=1) == [(0.4, False)]
+    assert read(db, critic="b") == [(0.2, True)] and read(db, target="other") == [(0.3, True)] and read(db, critic="nobody") == []
+
+
+def test_decisions_are_found_along_one_index(db: Database) -> None:
+    """Of a hundred thousand hints a page reads the newest two thousand entries of an index, and of duplicates the hint they joined."""
+    if not db.is_sqlite:
+        pytest.skip("the plan of Postgres depends on how many rows there are")
+    seen: list[str] = []
+    with db.read() as session:
+        seen = plan_of(session, "hints.decided_at IS NOT NULL AND hints.weight IS NOT NULL ORDER BY hints.decided_at DESC LIMIT 2000")
+    assert "USING COVERING INDEX ix_hints_decided (target=? AND critic=? AND decided_at>?)" in seen[0] and "SEARCH h2 USING" in seen[1]
+    assert not [line for line in seen if "SCAN" in line or "TEMP B-TREE" in line]
+
+
+def plan_of(session: Session, rest: str) -> list[str]:
+    other = "hints.state = 'duplicate'"
+    query = (
+        f"SELECT hints.weight, CASE WHEN {other} THEN h2.state ELSE hints.state END, "
+        f"CASE WHEN {other} THEN h2.change_hash ELSE hints.change_hash END = hints.draft_hash "
+        f"FROM hints LEFT JOIN hints AS h2 ON h2.id = hints.duplicate_of WHERE hints.target = 't' AND hints.critic = 'a' AND {rest}"
+    )
+    return [row[3] for row in session.connection().execute(text(f"EXPLAIN QUERY PLAN {query}"))]
+
+
+def test_confirmed_changes_are_found_newest_first(db: Database) -> None:
+    add(db, 1, to=1)
+    add(db, 2, to=9)
+    add(db, 3, "awaiting")
+    add(db, 4, "dismissed")
+    add(db, 5, target="other")
+    add(db, 6, recipe="add_fetch_query")
+    with db.read() as session:
+        found = hints.rules(session, "t", ["adjust_fetch_weight"])
+        assert [(name, change.to) for name, change in found] == [("h2", 9), ("h1", 1)]  # type: ignore[union-attr]
+        assert [name for name, _ in hints.rules(session, "t", ["adjust_fetch_weight"], limit=1)] == ["h2"]
+        assert hints.rules(session, "t", []) == []
+
+
+def test_what_came_to_nothing_is_no_rule(world: World) -> None:
+    case_id = world.rejects("email postcode", "wrong person")
+    hint = world.runs().hint_of(case_id)
+    world.confirms(hint.id)
+    world.runs()
+    with world.db.read() as session:
+        assert pulls.in_force(session, [(hint.id, 1), ("h9", 2)]) == [(hint.id, 1), ("h9", 2)]
+        assert pulls.in_force(session, []) == []
+    world.closes(world.pull_of(hint.id).id)
+    with world.db.read() as session:
+        assert pulls.in_force(session, [(hint.id, 1), ("h9", 2)]) == [("h9", 2)]
+
+
+def test_decisions_in_and_words_out(db: Database) -> None:
+    for number in range(52):
+        add(db, number, "dismissed" if number % 4 == 0 else "confirmed")
+    found = calibrate(read(db), 1.0)
+    assert (found.decisions, found.alike, found.right) == (52, 52, 39)
