@@ -34,14 +34,15 @@ class AskingCritic:
         try:
             asks = next(steps)
             while True:
-                asks = steps.send([self._outcome(brief.case_id, ask) for ask in asks])
+                asks = steps.send([self.ask(brief.case_id, ask) for ask in asks])
         except StopIteration as end:
             found = end.value
         if not isinstance(found, Drafted | Abstained):
             raise _failure(found)
         return found.model_copy(update={"cost": self._cost(brief.case_id)})
 
-    def _outcome(self, case_id: str, ask: Ask) -> AskOutcome:
+    def ask(self, case_id: str, ask: Ask) -> AskOutcome:
+        """The outcome of one ask about a case: from the ledger, or from the model within the caps. Raises `PortError` when there is none."""
         with self._db.read() as session:
             known = calls.answered(session, case_id, ask.sha)
         if known is not None:

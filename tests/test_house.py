@@ -89,10 +89,11 @@ ROOMS = (
         "httpx2 rich typer",
     ),
     Room(
-        "command: critic",
-        "service/commands/critic.py",
-        f"service.wiring service.settings service.migrate service.trials service.stages.* service.store.* {GROUND} {DOORS} connectors.localgit rubric.* "
-        "service.commands.critic_score",
+        "commands: critic",
+        "service/commands/critic*.py",
+        f"service.commands.critic_draft service.commands.critic_room service.commands.critic_score service.commands.critic_tables "
+        f"service.asking service.wiring service.settings service.migrate service.trials service.stages.* service.store.* "
+        f"{GROUND} {DOORS} connectors.localgit rubric.*",
         "pydantic.SecretStr rich typer",
     ),
     Room(
@@ -132,7 +133,7 @@ CONCRETE = {
     "service/wiring.py": "chooses them by the settings",
     "service/commands/gate.py": "runs evals on two commits, without a database to keep settings or results in",
     "service/commands/demo.py": "plays the world around the server: hosts the target, and sends the tickets again to see for itself",
-    "service/commands/critic.py": "drafts labelled cases without a server: hosts a copy of the target",
+    "service/commands/critic_room.py": "drafts cases without a server: hosts a copy of the target",
 }
 """files of service that may name a concrete connector"""
 ENVIRONMENT = {
