@@ -43,8 +43,8 @@ SIGNS = {
 EVALS = b"evals.run"
 PROGRAMS = (EVALS, b"pipeline.replay")
 """words by which the target's own programs are known, among those of git"""
-GATED = re.compile(r"gate-.*/head")
-"""the end of the folder that they run in when the gate tries a change"""
+GATED = re.compile(r"/gate-(.+-[0-9a-f]{8}-[0-9a-f]{8})-[^/]*/(base|head)$")
+"""the folder that they run in when the gate tries a change: its run, and the side"""
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Survivor:
     def _loses(self, point: Point) -> None:
         """One program dies while the server waits for it. One that was just ending does not count: the next one is taken."""
         while not self._done.is_set():
-            for program in self._programs(point.sign):
+            for program, gated in self._programs(point.sign).items():
                 try:
                     os.kill(program, signal.SIGSTOP)  # it cannot end between our look and the kill
                     alive = Path(f"/proc/{program}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -184,9 +184,16 @@ class Survivor:
                     continue
                 if alive:
                     self.hit.append((point, self.progress()))
+                    self._lets_end(gated)
                     return
             self._looks_after_it()
             time.sleep(0.002)
+
+    def _lets_end(self, gate_run: str) -> None:
+        """The next death waits for the verdict: had the server died as well, the gate would begin anew."""
+        while not self._done.is_set() and self.rows(f"SELECT id FROM gate_runs WHERE id = '{gate_run}' AND state = 'running'"):
+            self._looks_after_it()
+            time.sleep(0.01)
 
     def stops(self) -> None:
         self._done.set()
@@ -237,16 +244,20 @@ class Survivor:
             found += around
         return found
 
-    def _programs(self, sign: str) -> list[int]:
-        """Those of the server's programs that are evals or replays of the target; `head`: evals that the gate runs on the head tree."""
-        found = []
+    def _programs(self, sign: str) -> dict[int, str]:
+        """Those of the server's programs that are evals or replays of the target, each with the gate run that it works for, if any.
+
+        `head`: evals that the gate runs on the head tree.
+        """
+        found = {}
         for child in self._children():
             try:
-                said, tree = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"), Path(os.readlink(f"/proc/{child}/cwd"))
+                said, tree = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"), os.readlink(f"/proc/{child}/cwd")
             except OSError:
                 continue
-            if any(word in said for word in PROGRAMS) and (sign == "program" or (EVALS in said and GATED.fullmatch("/".join(tree.parts[-2:])))):
-                found.append(child)
+            gated = GATED.search(tree)
+            if any(word in said for word in PROGRAMS) and (sign == "program" or (EVALS in said and gated and gated[2] == "head")):
+                found[child] = gated[1] if gated else ""
         return found
 
     def _branches(self) -> dict[str, str]:
