@@ -210,3 +210,10 @@ def test_a_known_number_is_masked_however_it_is_written() -> None:
     for written in ("90210777", "9021 0777", "9021-0777"):
         assert mask_text(f"account {written}, please", masks) == "account <ACCOUNT_1>, please"
     assert mask_document({"g": {"account": 90210777, "other": 5}}, masks) == {"g": {"account": "<ACCOUNT_1>", "other": 5}}
+
+
+def test_what_is_public_already_is_no_leak() -> None:
+    said = "Call +44 1632 960001 or write to ada@mail.example."
+    assert leaks(said) == ["EMAIL", "PHONE"]
+    assert leaks(said, "Call +44 1632 960001.") == ["EMAIL"] and leaks(said, "+441632960001 ADA@mail.example") == []
+    assert leaks(said, "Call +44 1632 960002 or write to bob@mail.example.") == ["EMAIL", "PHONE"]
