@@ -270,8 +270,11 @@ def comment_key(comment: str) -> str:
     return hashlib.sha256(words.encode()).hexdigest()[:24]
 
 
-def leaks(text: str) -> list[str]:
-    """Kinds of personal data that a text of ours still holds; anything found stops a publication."""
-    masks = Masks()
+def leaks(text: str, known: str = "") -> list[str]:
+    """Kinds of personal data that a text of ours still holds; anything found stops a publication. What `known`, which is public, holds is none."""
+    masks, public = Masks(), Masks()
     mask_text(text, masks)
-    return sorted(masks.counts)
+    if masks.by_value:
+        mask_text(known, public)
+    new = [placeholder for value, placeholder in masks.by_value.items() if value not in public.by_value]
+    return sorted({placeholder[1:].rpartition("_")[0] for placeholder in new})

@@ -51,7 +51,7 @@ class Trials:
         self._ports = ports
         self._plans: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
         self._refused: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
-        self._passed: OrderedDict[tuple[str, str, str], frozenset[str] | None] = OrderedDict()
+        self._passed: OrderedDict[tuple[str, str, str], frozenset[str]] = OrderedDict()
         self._lock = threading.Lock()
         """of what is remembered; never held while something runs"""
         self._shelf = _Shelf(ports)
@@ -118,12 +118,14 @@ class Trials:
         return base - head if base is not None and head is not None else frozenset()
 
     def _passing(self, target: Target, hint: Hint | None, key: str, step: Step) -> frozenset[str] | None:
-        """Ids of the rows that pass; None when a suite gave no result, which is the gate's to judge."""
+        """Ids of the rows that pass; None when a suite gave no result, which is the gate's to judge. Not kept: it may give one next time."""
         place = (target.sha, key, step)
         with self._lock:
             if place in self._passed:
                 return self._passed[place]
         passing = self._examined(target, hint, step)
+        if passing is None:
+            return None
         with self._lock:
             self._passed[place] = passing
             while len(self._passed) > KEPT_EXAMS:

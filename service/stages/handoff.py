@@ -187,11 +187,15 @@ def _publish(host: CodeHost, target: Target, approved: _Approved, files: dict[st
     message = commit_message(
         approved.hint_id, approved.hint, confirmed_by=approved.confirmed_by, rubric_version=approved.rubric_version, row_note=row.note
     )
-    texts = [message, _body(approved, row)]
+    found = set(leaks(f"{message}\n{_body(approved, row)}"))
     if not approved.edited:  # a person who edits the hint may write a number into a template on purpose
-        texts += [_added(host, target.sha, path, content) for path, content in files.items() if content is not None and path not in row.files]
-    if found := leaks("\n".join(texts)):
-        raise _Refused(HandoffState.refused, f"leak: what would be published holds what looks like {', '.join(found)}; edit the hint if it is meant")
+        for path, content in files.items():
+            if content is not None and path not in row.files:
+                found |= _added_leaks(host.read(target.sha, path) or b"", content)
+    if found:
+        raise _Refused(
+            HandoffState.refused, f"leak: what would be published holds what looks like {', '.join(sorted(found))}; edit the hint if it is meant"
+        )
     for turn in range(approved.turn, approved.turn + TURNS):
         name = branch(approved.hint_id, approved.hint.recipe, turn)
         try:
@@ -202,10 +206,11 @@ def _publish(host: CodeHost, target: Target, approved: _Approved, files: dict[st
     raise PortError("branch_taken", f"{TURNS} branches of hint {approved.hint_id} exist already")
 
 
-def _added(host: CodeHost, sha: str, path: str, content: bytes) -> str:
-    """The lines of a file that its base does not have."""
-    known = set((host.read(sha, path) or b"").splitlines())
-    return b"\n".join(line for line in content.splitlines() if line not in known).decode("utf-8", errors="replace")
+def _added_leaks(base: bytes, head: bytes) -> set[str]:
+    """Kinds of personal data in the lines of a file that its base does not have; a number that stood on base may stay where a line is edited."""
+    known = set(base.splitlines())
+    added = b"\n".join(line for line in head.splitlines() if line not in known)
+    return set(leaks(added.decode("utf-8", errors="replace"), base.decode("utf-8", errors="replace")))
 
 
 def _body(approved: _Approved, row: NewRow) -> str:

@@ -288,3 +288,10 @@ def test_letters_that_nfc_spells_longer_still_make_a_case() -> None:
         "attachments": [{"name": "\u0958" * 200, "content_type": "\u0958" * 200, "text": "\u0958" * 64 * 1024}],
     }
     assert Case.model_validate(redact(long)[0])
+
+
+def test_what_is_public_already_is_no_leak() -> None:
+    said = "Call +44 1632 960001 or write to ada@mail.example."
+    assert leaks(said) == ["EMAIL", "PHONE"]
+    assert leaks(said, "Call +44 1632 960001.") == ["EMAIL"] and leaks(said, "+441632960001 ADA@mail.example") == []
+    assert leaks(said, "Call +44 1632 960002 or write to bob@mail.example.") == ["EMAIL", "PHONE"]

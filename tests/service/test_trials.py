@@ -218,6 +218,23 @@ def test_rows_that_a_change_loses_are_those_of_its_own_step_and_looked_up_once(g
     assert ground.folders() == [base_of(target)]
 
 
+def test_a_suite_that_ran_late_once_is_asked_again(ground: Ground, hint: Hint) -> None:
+    """On the base, and with the change: what was not known then is not taken for nothing lost."""
+    ground.host.pushes(
+        {"evals/fetch/cases.jsonl": FILES["evals/fetch/cases.jsonl"] + b'{"id": "f3", "words": "email postcode", "expected": "rec_b"}\n'}
+    )
+    target, fails = ground.target(), ground.evals._inner.fails
+    fails["fetch-golden"] = "timeout"
+    assert ground.trials.lost(target, hint, "less") == frozenset()
+    del fails["fetch-golden"]
+    assert ground.trials.lost(target, hint, "less") == {"fetch-golden f3"}
+    other = weight_hint(small_brief(), to=2)
+    fails["fetch-golden"] = "stopped"
+    assert ground.trials.lost(target, other, "other") == frozenset()
+    del fails["fetch-golden"]
+    assert ground.trials.lost(target, other, "other") == {"fetch-golden f3"}
+
+
 def test_a_suite_without_a_result_or_a_change_that_cannot_be_made_loses_nothing(ground: Ground, hint: Hint) -> None:
     target = ground.target()
     ground.evals._inner.fails["fetch-golden"] = "timeout"

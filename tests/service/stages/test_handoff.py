@@ -265,3 +265,25 @@ def test_a_flow_that_breaks_leaves_the_handoff_failed(world: World, hint: hints.
 def test_no_scratch_folder_is_left(world: World, hint: hints.HintRow) -> None:
     world.runs()
     assert [path.name for path in world.ports.workdir.iterdir() if not path.name.startswith("base-")] == []  # bases are kept for trials
+
+
+@pytest.mark.parametrize(
+    ("note", "ends"),
+    [
+        ("call +44 1632 960001", HandoffState.built),  # stands on base, on the line that is edited
+        ("call us on +44 1632 960001 now", HandoffState.built),
+        ("call +44 1632 960002", HandoffState.refused),
+        ("call +44 1632 960001 or write to ada@mail.example", HandoffState.refused),
+    ],
+)
+def test_what_base_holds_is_no_leak_on_a_line_that_is_edited(world: World, hint: hints.HintRow, note: str, ends: HandoffState) -> None:
+    def config(weight: int, text: str) -> bytes:
+        return json.dumps({"weights": {"email": 3, "postcode": weight}, "note": text}).encode() + b"\n"
+
+    world.host.pushes({"config/fetch.json": config(5, "call +44 1632 960001")})  # type: ignore[attr-defined]
+    world.with_ports(agent=agent_that({"config/fetch.json": config(1, note)})).runs()
+    handoff = world.handoff_of(hint.id)
+    assert handoff.state is ends, handoff.reason
+    if ends is HandoffState.refused:
+        assert (handoff.reason or "").startswith("leak: ") and "1632" not in (handoff.reason or "")
+        assert ("EMAIL" in (handoff.reason or "")) is ("mail" in note) and ("PHONE" in (handoff.reason or "")) is ("960002" in note)
