@@ -49,8 +49,8 @@ def clean(text: str) -> tuple[str, int]:
     The flags of England, Scotland and Wales are spelt with tags: they become a black flag.
     Never longer than it was but for the few characters that NFC itself spells with two or three (`U+0958`); `clean_document` minds the caps.
     """
-    if _PLAIN.fullmatch(text):
-        return text, 0
+    if _PLAIN.fullmatch(text) or (all(map(_is_plain, set(text))) and unicodedata.is_normalized("NFC", text)):
+        return text, 0  # nearly all are, and each is asked for more than once
     text, removed = _OLD_BREAKS.subn("\n", _BREAKS.sub("\n", text))
     found = {ord(char): None for char in set(text) if _never(char)}
     if found:
@@ -64,6 +64,12 @@ def clean(text: str) -> tuple[str, int]:
         if composed == text:
             return text, removed
         text = composed
+
+
+@lru_cache(maxsize=4096)
+def _is_plain(char: str) -> bool:
+    """Whether a character stays whatever stands beside it."""
+    return not (_never(char) or char in _CONTEXTUAL or char in "\u2028\u2029" or _is_mark(char))
 
 
 @lru_cache(maxsize=4096)

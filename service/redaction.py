@@ -22,6 +22,8 @@ _PHONE_LIKE = re.compile(r"(?<!\w)(?<!\d[.,])[+(]?[0-9][0-9 ()/.-]{6,20}[0-9](?!
 _PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*)_([0-9]+)([A-Z]?)>")
 _REGIONS = ("GB", "DE", "US")
 _JOINERS = {0x200C: None, 0x200D: None}
+_FILLERS = dict.fromkeys((0x115F, 0x1160, 0x3164, 0xFFA0), "\u200b")
+"""hidden characters that count as letters, for one that parts words"""
 
 
 @dataclass
@@ -118,7 +120,7 @@ def mask_text(text: str, masks: Masks) -> str:
     """Replace known values first, then what looks like an e-mail, IBAN, card or phone number. The text comes back clean (`rubric.hygiene`)."""
     plain, removed = clean(text)
     if removed:  # what nobody sees stands between two words as well as inside one: known values are looked for either way
-        plain, _ = clean(_mask_known(text, masks))
+        plain, _ = clean(_mask_known(text.translate(_FILLERS), masks))
     text = _mask_known(plain, masks)
     text = _replace(text, _EMAIL, lambda value: masks.placeholder("EMAIL", value), masks)
     text = _mask_ibans(text, masks)
@@ -205,6 +207,8 @@ def _masked_case(document: dict[str, Any], masks: Masks) -> dict[str, Any]:
         masked["rejection"].update({key: document["rejection"][key] for key in ("at", "by", "reason") if key in document["rejection"]})
     for attachment in masked["ticket"].get("attachments") or []:
         attachment.update({key: cut(attachment[key], LABEL_CAP) for key in ("name", "content_type") if isinstance(attachment.get(key), str)})
+    if isinstance(masked["ticket"].get("locale"), str):
+        masked["ticket"]["locale"] = cut(masked["ticket"]["locale"], LABEL_CAP)
     for place, message in enumerate(document["ticket"]["messages"]):
         masked["ticket"]["messages"][place].update({key: message[key] for key in ("at", "role") if key in message})
     return {**kept, **masked}

@@ -171,7 +171,6 @@ def _row(delivery: Delivery, case_id: str, name: str, content: str, split_side: 
         "state": DraftState.stale if not newest else DraftState.queued if rejected else DraftState.control,
         "received_at": delivery.received_at,
         "masked": 0,
-        "hidden": 0,
         "attempts": 0,
     }
 

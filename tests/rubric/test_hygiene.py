@@ -34,7 +34,7 @@ RANGES = {
     "lone surrogates": [0xD800, 0xDBFF, 0xDC00, 0xDFFF],
 }  # fmt: skip
 PARTING = frozenset("\x0b\x0c\x1c\x1d\x1e\x1f\x85")
-HIDDEN = sorted({chr(point) for points in RANGES.values() for point in points})
+HIDDEN = {chr(point): None for points in RANGES.values() for point in sorted(points)}
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -49,13 +49,15 @@ def test_every_code_point_of_the_ranges_goes_and_is_counted(name: str) -> None:
 
 def test_no_code_point_of_all_that_exist_leaves_a_hidden_one_behind() -> None:
     """All of them, between letters; and none that shows goes."""
-    kept = {char for point in range(0x110000) if (char := clean(f"a{chr(point)}b")[0][1:-1])}
-    for char in kept - {"\n", "\t"}:
-        kinds = {unicodedata.category(one) for one in char}
-        assert not kinds & {"Cc", "Cs", "Co"} and (kinds != {"Cf"} or unicodedata.name(char).startswith(SHOWN)), f"{char!r}"
-    letters = {chr(point) for point in range(0x110000) if unicodedata.category(chr(point))[0] in "LNSP"} - set(HIDDEN)
-    lost = {char for char in letters if unicodedata.normalize("NFC", char) not in kept}
-    assert not lost, [f"U+{ord(char):04X}" for char in sorted(lost)][:20]
+    for start in range(0, 0x110000, 4096):
+        block = [chr(point) for point in range(start, start + 4096) if point != ord("q")]
+        found, _ = clean("".join(f"q{char}q" for char in block))  # no mark makes one sign with a q
+        odd = [char for char in set(found) - {"\n", "\t"} if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co")]
+        assert all(unicodedata.name(char).startswith(SHOWN) for char in odd), odd
+        letters = [char for char in block if unicodedata.category(char)[0] in "LNSP" and char not in HIDDEN]
+        pieces = set(found[1:-1].split("qq"))
+        lost = [f"U+{ord(char):04X}" for char in letters if unicodedata.normalize("NFC", char) not in pieces]
+        assert not lost, lost[:20]
 
 
 SHOWN = ("ARABIC", "SYRIAC", "KAITHI")
@@ -122,7 +124,7 @@ def test_clean_text_is_composed_and_stays_as_it_is(text: str) -> None:
         assert removed or unicodedata.normalize("NFC", re.sub("\r\n?|[\u2028\u2029]", "\n", text)) == once
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200), st.lists(st.sampled_from(HIDDEN), max_size=20), st.integers())
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200), st.lists(st.sampled_from(list(HIDDEN)), max_size=20), st.integers())
 def test_hidden_characters_between_latin_letters_change_nothing_that_is_read(text: str, hidden: list[str], place: int) -> None:
     word = "Annabell"
     spread = "".join(char + "".join(one for one in hidden[number::8] if one not in PARTING) for number, char in enumerate(word))

@@ -359,9 +359,10 @@ def test_a_cure_is_judged_although_the_pipeline_writes_hidden_characters(world: 
         found["fetch"] = [{"record_id": "cus_ri\u2060ght" if changed else "cus_wrong", "score": 5, "matched_fields": []}]
         return {**found, "tool_calls": [], "trace": None, "reply": "Sch\u00f6\u00adn" if changed else "Hm"}
 
-    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, must=spelt, must_not=[])])))
+    pipeline = ScriptedEvals(lambda suite, tree, row: True, plan)
+    world.with_ports(evals=pipeline, critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, must=spelt, must_not=[])])))
     hint = world.runs().hint_of(case_id)
     world.confirms(hint.id)
     world.reopen("handoff", world.handoff_of(hint.id).id)
-    found = run(world.with_ports(evals=ScriptedEvals(lambda suite, tree, row: True, plan)), world.pull_of(hint.id))
+    found = run(world, world.pull_of(hint.id))
     assert found.report["cure"] == {**found.report["cure"], "state": "cured", "reason": ""}, found.report

@@ -310,7 +310,7 @@ def test_a_name_that_hidden_characters_split_is_masked_and_they_are_counted(db: 
     found = {row.name: row for row in rows(db)}
     row = found["dirty"]
     assert row.work is not None and row.work["ticket"]["messages"][0]["text"] == "I am <NAME_1A> <NAME_1B>"
-    assert (row.comment, row.hidden, row.masked) == ("wrong person", 4, 1)
+    assert (row.comment, row.hidden) == ("wrong person", 4) and row.masked
     assert found["plain"].hidden == 0 and row.comment_key == found["plain"].comment_key
     with db.read() as session:
         stored = originals.bodies(session, [row.id])[row.id]
