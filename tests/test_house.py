@@ -62,6 +62,11 @@ ROOMS = (
         "pydantic sqlmodel.Session",
     ),
     Room("asking", "service/asking.py", "service.db service.store.calls connectors.ports rubric.*"),
+    Room(
+        "backfill",
+        "service/backfill.py",
+        "service.stages.* service.store.* service.db service.errors service.lifecycle connectors.ports rubric.*",
+    ),
     Room("engine", "service/engine.py", "", "dbos sqlalchemy sqlmodel"),
     Room("migrate", "service/migrate.py", "service.db service.engine", "alembic sqlalchemy"),
     Room("flows", "service/flows.py", "service.engine service.db service.stages.* service.trials connectors.ports rubric.*", "structlog"),
@@ -91,8 +96,15 @@ ROOMS = (
     Room(
         "command: critic",
         "service/commands/critic.py",
-        f"service.wiring service.settings service.migrate service.trials service.stages.* service.store.* {GROUND} {DOORS} connectors.localgit rubric.*",
+        f"service.wiring service.settings service.migrate service.trials service.stages.* service.store.* {GROUND} {DOORS} connectors.localgit rubric.* "
+        "service.commands.critic_backfill",
         "pydantic.SecretStr rich typer",
+    ),
+    Room(
+        "command: backfill",
+        "service/commands/critic_backfill.py",
+        f"service.backfill service.engine service.migrate service.wiring service.settings service.store.calls {GROUND} connectors.ports rubric.catalogue",
+        "rich typer",
     ),
     Room(
         "other commands",

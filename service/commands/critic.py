@@ -25,6 +25,7 @@ from rubric.recipes import edit_of
 from rubric.schema import Case
 from rubric.scoring import NONE, Answer, Label, score
 from rubric.splits import side
+from service.commands.critic_backfill import backfill_command
 from service.db import Database
 from service.migrate import upgrade
 from service.settings import Settings, TargetSettings
@@ -249,6 +250,9 @@ def _show(result: dict[str, Any]) -> None:
     screen.print(recipes)
 
 
+app.command("backfill")(backfill_command)
+
+
 def main(argv: list[str]) -> int:
-    """Exit status: 0 done, 64 inputs that do not fit."""
+    """Exit status: 0 done, 1 some cases got no further, 64 inputs that do not fit, 75 not finished: start it again, 78 cannot start."""
     return int(app(argv, standalone_mode=False, prog_name="triage critic") or 0)

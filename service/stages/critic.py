@@ -127,20 +127,7 @@ def _read(db: Database, case_id: str, controls: int) -> tuple[cases.CaseRow, _Ar
 def _around(session: Session, row: cases.CaseRow, controls: int) -> _Around:
     rejected = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.rejected, NEIGHBOURS)]
     accepted = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.accepted, NEIGHBOURS)]
-    known = [
-        Precedent(
-            case_id=one.case_id,
-            comment=one.comment,
-            leaf=one.leaf,
-            step=one.step,
-            recipe=one.recipe,
-            target=one.target_id,
-            hint_id=one.hint_id,
-            record=one.record,
-        )
-        for one in examples.usable(session, row.target, PRECEDENTS)
-        if one.case_id != row.id
-    ]
+    known = [one.precedent for one in examples.usable(session, row.target, PRECEDENTS) if one.case_id != row.id]
     inputs = originals.bodies(session, [row.id, *(one.case_id for one in (*accepted[:controls], *rejected[:COMPANIONS]))])
     open_hints = hints.in_play(session, row.target, IN_PLAY)
     sealed = cases.held_out(session, {hint.case_id for hint in open_hints})
@@ -149,6 +136,20 @@ def _around(session: Session, row: cases.CaseRow, controls: int) -> _Around:
 
 
 def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around, trials: Trials | None) -> _Answer:
+    brief, target = _told(ports, row, around)
+    reply: Drafted | Abstained
+    if _leaf_is_gone(brief):
+        reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {cut(brief.case.plan.leaf, 120)!r} any more")
+    else:
+        reply = _drafted(ports, brief, target, catalogue, around, trials)
+    if isinstance(reply, Drafted) and not reply.hints:
+        reply = Abstained(outcome=Outcome.unclear_ask_back, reason="the critic named no change", cost=reply.cost)
+    if isinstance(reply, Abstained):
+        return _Answer([], reply, target, reply.cost.model_dump())
+    return _Answer([_linted(hint, brief, target, catalogue, around.open_hints) for hint in reply.hints], None, target, reply.cost.model_dump())
+
+
+def _told(ports: Ports, row: cases.CaseRow, around: _Around) -> tuple[Brief, Target]:
     host = host_of(ports.hosts, row.target)
     target = look_around(host, host.head())
     brief = Brief(
@@ -160,16 +161,18 @@ def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around
         accepted=around.accepted,
         open_hints=[hint for name, hint in around.open_hints if name not in around.held_out],
     )
-    reply: Drafted | Abstained
-    if _leaf_is_gone(brief):
-        reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {cut(brief.case.plan.leaf, 120)!r} any more")
-    else:
-        reply = _drafted(ports, brief, target, catalogue, around, trials)
-    if isinstance(reply, Drafted) and not reply.hints:
-        reply = Abstained(outcome=Outcome.unclear_ask_back, reason="the critic named no change", cost=reply.cost)
-    if isinstance(reply, Abstained):
-        return _Answer([], reply, target, reply.cost.model_dump())
-    return _Answer([_linted(hint, brief, target, catalogue, around.open_hints) for hint in reply.hints], None, target, reply.cost.model_dump())
+    return brief, target
+
+
+def brief_of(db: Database, ports: Ports, case_id: str) -> Brief | None:
+    """What a draft of a case would tell the critic now, whatever the case's state; None where it would ask nobody. Raises `PortError`."""
+    with db.read() as session:
+        row = cases.get(session, case_id)
+        if row is None or row.work is None:
+            return None
+        around = _around(session, row, ports.limits.controls)
+    brief, _ = _told(ports, row, around)
+    return None if _leaf_is_gone(brief) else brief
 
 
 def _drafted(
