@@ -63,7 +63,7 @@ class ClaudeBatches:
         told = self._call(lambda: self._client.messages.batches.with_streaming_response.create(requests=requests))
         found = told.get("id")
         if not isinstance(found, str) or not BATCH_ID.fullmatch(found):
-            raise PortError("garbage", "the model server took a batch and gave no id for it")
+            raise PortError("garbage", "the model server took a batch and gave no id for it", lost=True)
         return found
 
     def state(self, batch: str) -> BatchState:
@@ -103,6 +103,8 @@ class ClaudeBatches:
 
     def cost(self, receipt: Receipt) -> float | None:
         """As `Model.cost`, at the price of batches."""
+        if receipt.usage == Usage():
+            return 0.0  # such a result names no model either
         usd = None if receipt.usage is None else self._prices.usd(receipt.model, receipt.usage)
         return None if usd is None else usd * self._prices.batch
 
@@ -121,7 +123,7 @@ class ClaudeBatches:
         except Exception as error:  # the SDK raises untyped ones too
             raise _port_error(error) from None
         if not isinstance(told, Mapping):
-            raise PortError("garbage", "the model server answered about a batch with something else")
+            raise PortError("garbage", "the model server answered about a batch with something else", lost=True)
         return told
 
     def _download(self, batch: str, file: IO[bytes]) -> None:
@@ -148,8 +150,10 @@ def _batch_id(batch: str) -> str:
 def _port_error(error: Exception) -> PortError:
     outcome = failed(error, Receipt())
     if isinstance(outcome, TransportError):
-        return PortError(outcome.code, f"the model server did not answer about a batch: {outcome.code}", retryable=outcome.retryable)
-    return PortError("garbage", "the model server sent more about a batch than a batch can hold")
+        arrived = outcome.receipt.usage is None or outcome.code == "server_error"  # a gateway may have lost the answer of the server behind it
+        said = f"the model server did not answer about a batch: {outcome.code}"
+        return PortError(outcome.code, said, retryable=outcome.retryable, retry_after=outcome.retry_after, lost=arrived)
+    return PortError("garbage", "the model server sent more about a batch than a batch can hold", lost=True)
 
 
 def _read_line(line: bytes, *, fenced: bool) -> tuple[str, AskOutcome] | None:

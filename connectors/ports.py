@@ -1,6 +1,6 @@
 """The doors as Protocols, the values that pass through them, and the tray that carries them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,10 +14,12 @@ from rubric.schema import Hint
 class PortError(Exception):
     """An outside system did not do what was asked; `code` is stable and shown on screens."""
 
-    def __init__(self, code: str, message: str, *, retryable: bool = False, retry_after: float | None = None):
+    def __init__(self, code: str, message: str, *, retryable: bool = False, retry_after: float | None = None, lost: bool = False):
         super().__init__(message)
         self.code = code
         self.retryable = retryable
+        self.lost = lost
+        """the other side may have done what was asked: only its answer is not here"""
         self.retry_after = retry_after
         """seconds that the other side asks to wait"""
 
@@ -55,6 +57,28 @@ class Model(Protocol):
 
     def cost(self, receipt: Receipt) -> float | None:
         """US dollars of a call by the price list, an estimate; None when the server did not say what was used."""
+        ...
+
+
+class BatchModel(Protocol):
+    """Answers many asks handed over at once, later and cheaper."""
+
+    name: str
+
+    def submit(self, asks: Mapping[str, Ask]) -> str:
+        """Hand over asks by ids of ours; gives the batch's id. Raises `PortError`, `lost` when the batch may stand at the server all the same."""
+        ...
+
+    def collect(self, batch: str, ids: Collection[str] = ()) -> Iterator[tuple[str, AskOutcome]]:
+        """The outcome of each of `ids`, in no order. Raises `PortError("batch_running")` before the batch has ended."""
+        ...
+
+    def most(self, ask: Ask) -> float:
+        """As `Model.most`, at the price of batches."""
+        ...
+
+    def cost(self, receipt: Receipt) -> float | None:
+        """As `Model.cost`, at the price of batches."""
         ...
 
 

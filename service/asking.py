@@ -14,6 +14,8 @@ from service.store.calls import Caps
 
 AGAIN_SECONDS = 60.0
 """between two looks at a model that does not answer"""
+BATCH_SECONDS = 900.0
+"""that a draft waits whose asks are out with a batch"""
 
 
 class AskingCritic:
@@ -45,8 +47,11 @@ class AskingCritic:
         """The outcome of one ask about a case: from the ledger, or from the model within the caps. Raises `PortError` when there is none."""
         with self._db.read() as session:
             known = calls.answered(session, case_id, ask.sha)
+            is_out = known is None and calls.in_batch(session, case_id, ask.sha)
         if known is not None:
             return known
+        if is_out:
+            raise PortError("in_batch", "it is asked in a batch that has not ended", retryable=True, retry_after=BATCH_SECONDS)
         try:
             with self._db.begin() as session:
                 name = calls.begin(session, case_id, ask, self._model.name, self._model.most(ask), self._caps)

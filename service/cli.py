@@ -8,7 +8,7 @@ COMMANDS = {
     "serve": ("service.commands.serve", "start the server: webhooks in, pages, workers and clock in one process"),
     "demo": ("service.commands.demo", "run the whole loop on the example target, with a stand-in gatekeeper"),
     "import": ("service.commands.importing", "take cases in from a JSONL file, with a progress bar"),
-    "critic": ("service.commands.critic", "measure the critic on labelled cases: triage critic score"),
+    "critic": ("service.commands.critic", "look at the critic, or let it draft old rejections at half price"),
     "gate": ("service.commands.gate", "run a target's step evals, base against head, without a server"),
     "migrate": ("service.commands.migrating", "bring the database to the tables of this version"),
 }

@@ -125,9 +125,10 @@ class Engine:
             self._lock.release()
             self._lock = None
 
-    def active(self, prefixes: Iterable[str]) -> set[str]:
-        """Ids of unfinished flows that start with one of some prefixes."""
-        found = self.client.list_workflows(status=ACTIVE, workflow_id_prefix=list(prefixes), load_input=False, load_output=False)
+    def active(self, prefixes: Iterable[str], *, taken_up: bool = False) -> set[str]:
+        """Ids of unfinished flows that start with one of some prefixes; of those that somebody has taken up only."""
+        status = ACTIVE[:1] if taken_up else ACTIVE
+        found = self.client.list_workflows(status=status, workflow_id_prefix=list(prefixes), load_input=False, load_output=False)
         return {flow.workflow_id for flow in found}
 
     def rescue(self) -> int:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from connectors.claude import ClaudeMessages
+from connectors.claude_batches import ClaudeBatches
 from connectors.claude_prices import Price
 from connectors.claude_profile import Profile
 from connectors.codemod import RecipeCodemod
@@ -46,17 +47,25 @@ def wire(settings: Settings, catalogue: Catalogue, now: Callable[[], datetime] =
     )
 
 
+def batches(settings: Settings) -> ClaudeBatches:
+    """The door for many asks at once, to the server of the settings. Raises as `wire` does."""
+    return ClaudeBatches(_profile(settings))
+
+
 def _model(settings: Settings) -> ClaudeMessages:
+    return ClaudeMessages(_profile(settings))
+
+
+def _profile(settings: Settings) -> Profile:
     """Raises `PortError` for a profile that cannot work."""
     if settings.claude_key is None or not settings.claude_key.get_secret_value().strip():
         raise Misconfigured("TRIAGE_CLAUDE_KEY is empty; the critic `claude` needs a key, or set TRIAGE_CRITIC=precedent")
-    profile = Profile(
+    return Profile(
         base_url=settings.claude_url, api_key=settings.claude_key, model=settings.claude_model, models=settings.claude_models,
         effort=settings.claude_effort, efforts=settings.claude_efforts, structured=settings.claude_structured,
         send_effort=settings.claude_send_effort, legacy_auth=settings.claude_legacy_auth, wall_seconds=settings.claude_seconds,
         prices={name: Price(input=one.input, output=one.output) for name, one in settings.claude_prices.items()},
     )  # fmt: skip
-    return ClaudeMessages(profile)
 
 
 def kept_secret(settings: Settings, name: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("rubric", "connectors", "service", "migrations")
 GROUND = "service.errors service.lifecycle service.db service.redaction service.scratch"
-AIDES = "service.wording service.treepolicy service.targets service.gating service.eval_rows service.trials service.proving"
+AIDES = "service.wording service.treepolicy service.targets service.gating service.eval_rows service.trials service.proving service.answering"
 DOORS = "connectors.ports connectors.webhooks"
 CLAUDE = (
     "connectors.claude connectors.claude_profile connectors.claude_prices connectors.claude_reading connectors.claude_wire connectors.ports rubric.*"
@@ -48,6 +48,11 @@ ROOMS = (
     Room("aides that know the rubric", "service/wording.py service/treepolicy.py", "rubric.*"),
     Room("aides that hold a door", "service/targets.py service/gating.py service/eval_rows.py", f"{GROUND} connectors.ports rubric.*"),
     Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.gating service.trials connectors.ports rubric.*"),
+    Room(
+        "answering",
+        "service/answering.py",
+        f"{GROUND} service.targets service.proving service.trials connectors.ports rubric.*",
+    ),
     Room("store", "service/store/*", "service.db service.errors service.lifecycle rubric.*", "pydantic sqlalchemy sqlmodel"),
     Room(
         "stages",
@@ -62,6 +67,11 @@ ROOMS = (
         "pydantic sqlmodel.Session",
     ),
     Room("asking", "service/asking.py", "service.db service.store.calls connectors.ports rubric.*"),
+    Room(
+        "backfill",
+        "service/backfill.py",
+        "service.stages.* service.store.* service.db service.errors service.lifecycle connectors.ports rubric.*",
+    ),
     Room("engine", "service/engine.py", "", "dbos sqlalchemy sqlmodel"),
     Room("migrate", "service/migrate.py", "service.db service.engine", "alembic sqlalchemy"),
     Room("flows", "service/flows.py", "service.engine service.db service.stages.* service.trials connectors.ports rubric.*", "structlog"),
@@ -89,9 +99,15 @@ ROOMS = (
         "httpx2 rich typer",
     ),
     Room(
+        "command: backfill",
+        "service/commands/critic_backfill.py",
+        f"service.backfill service.engine service.migrate service.wiring service.settings service.store.calls {GROUND} connectors.ports rubric.catalogue",
+        "rich typer",
+    ),
+    Room(
         "commands: critic",
         "service/commands/critic*.py",
-        f"service.commands.critic_draft service.commands.critic_room service.commands.critic_score service.commands.critic_tables "
+        f"service.commands.critic_backfill service.commands.critic_draft service.commands.critic_room service.commands.critic_score service.commands.critic_tables "
         f"service.asking service.wiring service.settings service.migrate service.trials service.stages.* service.store.* "
         f"{GROUND} {DOORS} connectors.localgit rubric.*",
         "pydantic.SecretStr rich typer",

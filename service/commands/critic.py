@@ -2,6 +2,7 @@
 
 import typer
 
+from service.commands.critic_backfill import backfill_command
 from service.commands.critic_draft import draft_command
 from service.commands.critic_score import score_command
 
@@ -15,8 +16,9 @@ def critic_command() -> None:
 
 app.command("score")(score_command)
 app.command("draft")(draft_command)
+app.command("backfill")(backfill_command)
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 done, 64 inputs that do not fit."""
+    """Exit status: 0 done, 1 some cases got no further, 64 inputs that do not fit, 75 not finished: start it again, 78 cannot start."""
     return int(app(argv, standalone_mode=False, prog_name="triage critic") or 0)

@@ -8,17 +8,16 @@ from sqlmodel import Session
 from connectors.ports import PortError, Ports
 from rubric.calibration import Decision, calibrate
 from rubric.catalogue import RECIPES, Catalogue
-from rubric.drafting import Abstained, Brief, Candidate, Drafted, Neighbour, Precedent
+from rubric.drafting import Abstained, Brief, Drafted, Neighbour, Precedent
 from rubric.hygiene import clean, cut
 from rubric.lint import lint
-from rubric.precedents import adopted
 from rubric.recipes import Change
 from rubric.schema import Hint, Outcome, Verdict
 from service import proving
+from service.answering import Tests, answered
 from service.db import Database
 from service.errors import IllegalMove, NotFound
 from service.lifecycle import DraftState, ReviewState
-from service.proving import ENOUGH, Proof, prove
 from service.store import cases, examples, hints, history, originals, pulls
 from service.targets import Target, host_of, look_around
 from service.trials import Trials
@@ -27,13 +26,7 @@ MAX_ATTEMPTS = 5
 """A case that takes its worker down this often is set aside."""
 MOST_WAITS, FIRST_WAIT, LONGEST_WAIT = 10, 5.0, 900.0
 """how often a draft is put off, and seconds of the first and the longest wait: in all about an hour and a half"""
-PASSES = 2
-"""how often a critic that listens is told new facts: what lint and replay have to say is not worth a third opinion"""
 PRECEDENTS, NEIGHBOURS, IN_PLAY, COMPANIONS = 2000, 60, 300, 24
-SURE = 0.9
-"""score that a hint starts with which the critic offered outright"""
-ADOPTED = 8
-"""changes in play for other rejections that are tried on a new one"""
 
 
 @dataclass(frozen=True)
@@ -133,20 +126,7 @@ def _read(db: Database, ports: Ports, case_id: str) -> tuple[cases.CaseRow, _Aro
 def _around(session: Session, ports: Ports, row: cases.CaseRow) -> _Around:
     rejected = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.rejected, NEIGHBOURS)]
     accepted = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.accepted, NEIGHBOURS)]
-    known = [
-        Precedent(
-            case_id=one.case_id,
-            comment=one.comment,
-            leaf=one.leaf,
-            step=one.step,
-            recipe=one.recipe,
-            target=one.target_id,
-            hint_id=one.hint_id,
-            record=one.record,
-        )
-        for one in examples.usable(session, row.target, PRECEDENTS)
-        if one.case_id != row.id
-    ]
+    known = [one.precedent for one in examples.usable(session, row.target, PRECEDENTS) if one.case_id != row.id]
     inputs = originals.bodies(session, [row.id, *(one.case_id for one in (*accepted[: ports.limits.controls], *rejected[:COMPANIONS]))])
     open_hints = hints.in_play(session, row.target, IN_PLAY)
     sealed = cases.held_out(session, {hint.case_id for hint in open_hints})
@@ -157,6 +137,21 @@ def _around(session: Session, ports: Ports, row: cases.CaseRow) -> _Around:
 
 
 def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around, trials: Trials | None) -> _Answer:
+    brief, target = _told(ports, row, around)
+    reply: Drafted | Abstained
+    if _leaf_is_gone(brief):
+        reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {cut(brief.case.plan.leaf, 120)!r} any more")
+    else:
+        tests = Tests(target, catalogue, around.open_hints, around.rules, around.lab(brief) if row.id in around.originals else None, trials)
+        reply = answered(ports.critic, brief, tests)
+    if isinstance(reply, Drafted) and not reply.hints:
+        reply = Abstained(outcome=Outcome.unclear_ask_back, reason="the critic named no change", cost=reply.cost)
+    if isinstance(reply, Abstained):
+        return _Answer([], reply, target, reply.cost.model_dump())
+    return _Answer([_linted(hint, brief, target, catalogue, around) for hint in reply.hints], None, target, reply.cost.model_dump())
+
+
+def _told(ports: Ports, row: cases.CaseRow, around: _Around) -> tuple[Brief, Target]:
     host = host_of(ports.hosts, row.target)
     target = look_around(host, host.head())
     brief = Brief(
@@ -168,96 +163,18 @@ def _ask(ports: Ports, catalogue: Catalogue, row: cases.CaseRow, around: _Around
         accepted=around.accepted,
         open_hints=[hint for name, hint in around.open_hints if name not in around.held_out],
     )
-    reply: Drafted | Abstained
-    if _leaf_is_gone(brief):
-        reply = Abstained(outcome=Outcome.not_reproducible, reason=f"the target has no leaf {cut(brief.case.plan.leaf, 120)!r} any more")
-    else:
-        reply = _drafted(ports, brief, target, catalogue, around, trials)
-    if isinstance(reply, Drafted) and not reply.hints:
-        reply = Abstained(outcome=Outcome.unclear_ask_back, reason="the critic named no change", cost=reply.cost)
-    if isinstance(reply, Abstained):
-        return _Answer([], reply, target, reply.cost.model_dump())
-    return _Answer([_linted(hint, brief, target, catalogue, around) for hint in reply.hints], None, target, reply.cost.model_dump())
+    return brief, target
 
 
-def _drafted(
-    ports: Ports, brief: Brief, target: Target, catalogue: Catalogue, around: _Around, trials: Trials | None
-) -> Drafted | Abstained:  # fmt: skip
-    """The critic's answer, tried. One that listens is asked again when lint or replay have found something out, and only then."""
-    facts: list[str] = []
-    for turn in range(1 + PASSES):
-        told = brief.model_copy(update={"facts": facts})
-        reply = ports.critic.draft(told)
-        tried = reply
-        if trials is not None and target.manifest.replay is not None:
-            tried = _tried(reply, told, target, catalogue, around, trials)
-        found = [] if not ports.critic.listens or turn == PASSES else _found_out(reply, tried, told, target, catalogue, around)
-        if not set(found) - set(facts):
-            break
-        facts = [*facts, *(one for one in found if one not in facts)]
-    return tried
-
-
-def _found_out(
-    reply: Drafted | Abstained, tried: Drafted | Abstained, brief: Brief, target: Target, catalogue: Catalogue, around: _Around
-) -> list[str]:  # fmt: skip
-    """What lint and replay say against the answer, in our own words: only that is a reason to ask again."""
-    if not isinstance(reply, Drafted):
-        return []
-    found = []
-    for hint in reply.hints:
-        what = f"{hint.recipe} at {hint.target}"
-        against = [one for one in lint(hint, brief.case, target.inventory, catalogue, around.open_hints) if one.blocks]
-        found += [f"{what}, {one.field}: {one.text}" for one in against if one.code != "twin"]
-    kept = {hint.target for hint in tried.hints} if isinstance(tried, Drafted) else set()
-    if isinstance(tried, Abstained):
-        found += [f"{hint.recipe} at {hint.target} was tried: {tried.reason}" for hint in reply.hints if hint.target not in kept]
-    return found
-
-
-def _tried(reply: Drafted | Abstained, brief: Brief, target: Target, catalogue: Catalogue, around: _Around, trials: Trials) -> Drafted | Abstained:
-    """What is left of the critic's answer after its candidates, and the changes that are in play for other rejections, were tried.
-
-    Several hints are several rules, each of which proves itself; what is not for the codemod cannot be tried and stays.
-    """
-    if brief.case_id not in around.originals or (isinstance(reply, Abstained) and reply.outcome is Outcome.one_off):
-        return reply
-    offered = reply.hints if isinstance(reply, Drafted) else []
-    groups = [[Candidate(hint=hint, score=SURE)] for hint in offered] or [[]]
-    if len(groups) == 1:
-        more = (*adopted(brief, catalogue, ADOPTED), *reply.candidates)
-        groups[0] += [
-            one for one in more if catalogue.recipe(one.hint.recipe).agent == "codemod"
-        ]  # nobody offers the others: they would stay untried
-    kept: list[Hint] = []
-    weak: list[Proof] = []
-    tried = broke = 0
-    for group in filter(None, groups):
-        if catalogue.recipe(group[0].hint.recipe).agent != "codemod":
-            kept.append(group[0].hint)
-            continue
-        seen = prove(trials, target, around.lab(brief), group)
-        tried, broke = tried + seen.tried, broke + seen.broke
-        kept += [proof.hint for proof in seen.proofs[:1] if proof.score >= ENOUGH]
-        weak += [proof for proof in seen.proofs if proof.score < ENOUGH]
-    if kept:
-        return Drafted(hints=kept, notes=[f"{tried} candidates tried"], cost=reply.cost)
-    if not (offered or tried) or (isinstance(reply, Abstained) and reply.outcome is not Outcome.unclear_ask_back):
-        return reply
-    return Abstained(outcome=Outcome.unclear_ask_back, reason=_why_none(weak, tried, broke), cost=reply.cost)
-
-
-def _why_none(weak: list[Proof], tried: int, broke: int) -> str:
-    """What the tries have shown, for whoever looks at the abstention."""
-    if broke:
-        return f"evals_lost: {broke} of {tried} tries would do, and cost the step's own evals a row"
-    harmful = sum(bool(proof.hint.changes_controls) for proof in weak)
-    if harmful and harmful == len(weak):
-        return f"controls_changed: {harmful} of {tried} tries would change the case and accepted ones with it"
-    if weak:
-        best = max(weak, key=lambda proof: proof.score).hint
-        return f"too_weak: {len(weak)} of {tried} tries change the case; nothing says that {best.recipe} at {best.target}, the likeliest, is meant"
-    return f"no_effect: none of {tried} tries changes the case"
+def brief_of(db: Database, ports: Ports, case_id: str) -> Brief | None:
+    """What a draft of a case would tell the critic now, whatever the case's state; None where it would ask nobody. Raises `PortError`."""
+    with db.read() as session:
+        row = cases.get(session, case_id)
+        if row is None or row.work is None:
+            return None
+        around = _around(session, ports, row)
+    brief, _ = _told(ports, row, around)
+    return None if _leaf_is_gone(brief) else brief
 
 
 def _leaf_is_gone(brief: Brief) -> bool:

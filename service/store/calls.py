@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Index, func
+from sqlalchemy import Index, and_, func, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from rubric.drafting import Ask, AskOutcome
@@ -14,13 +14,16 @@ from service.db import Json, alone
 _Outcome: TypeAdapter[AskOutcome] = TypeAdapter(AskOutcome)
 OPEN = "open"
 """kind of a call whose reply is not here: on its way, or lost with the process that waited for it"""
+SENDING, LOST = "sending", "lost"
+"""what stands for a batch's id while it is handed over, and when nobody will ever know it: such calls stay open, and count as paid for"""
+WINDOWS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
 class Call(SQLModel, table=True):
     """One request to a model for one case. Texts in it are redacted as the case is."""
 
     __tablename__ = "calls"
-    __table_args__ = (Index("ix_calls_case", "case_id", "number"), Index("ix_calls_asked_at", "asked_at"))
+    __table_args__ = (Index("ix_calls_case", "case_id", "number"), Index("ix_calls_asked_at", "asked_at"), Index("ix_calls_out", "kind", "batch"))
 
     id: str = Field(primary_key=True)
     case_id: str = Field(foreign_key="cases.id", ondelete="CASCADE")
@@ -41,6 +44,8 @@ class Call(SQLModel, table=True):
     outcome: dict[str, Any] | None = Field(default=None, sa_type=Json)
     asked_at: datetime
     answered_at: datetime | None = None
+    batch: str | None = None
+    """the server's id of the batch that it went out with, or what stands for it; None: it went out alone"""
 
 
 class Caps(SQLModel):
@@ -68,20 +73,44 @@ def answered(session: Session, case_id: str, sha: str) -> AskOutcome | None:
     return _Outcome.validate_python(found.outcome) if found is not None else None
 
 
+class Purse:
+    """What may still be spent, for one call or many. Whoever holds one looks at the caps alone, to the end of the transaction."""
+
+    def __init__(self, session: Session, caps: Caps):
+        alone(session, "calls")
+        self._session, self._caps = session, caps
+        self._now: datetime = session.info["now"]()
+        self._spent = {cap: _spent(session, col(Call.asked_at) > self._now - window) for cap, window in WINDOWS.items()}
+        self._of_case: dict[str, tuple[float, int]] = {}
+
+    def open(self, case_id: str, ask: Ask, model: str, most: float, batch: str | None = None) -> str:
+        """Reserve the most that a call can cost and write it down as open. Raises `Spent`."""
+        spent, number = self._of_case.get(case_id) or self._look(case_id)
+        if spent + most > self._caps.case:
+            raise Spent("case", None)
+        for cap, window in WINDOWS.items():
+            if self._spent[cap] + most > getattr(self._caps, cap):
+                raise Spent(cap, self._wait(window))
+        self._spent = {cap: before + most for cap, before in self._spent.items()}
+        self._of_case[case_id] = spent + most, number + 1
+        name = hashlib.sha256(f"{case_id} {number + 1}".encode()).hexdigest()[:32]
+        what = {"sha": ask.sha, "ask": ask.name, "key": ask.key, "model": model, "batch": batch}
+        self._session.add(Call(id=name, case_id=case_id, number=number + 1, most_usd=most, asked_at=self._now, **what))
+        return name
+
+    def _look(self, case_id: str) -> tuple[float, int]:
+        number = self._session.exec(select(func.count()).where(Call.case_id == case_id)).one()
+        return _spent(self._session, Call.case_id == case_id), number
+
+    def _wait(self, window: timedelta) -> float | None:
+        """Seconds until the oldest call has left a window."""
+        oldest = self._session.exec(select(func.min(Call.asked_at)).where(col(Call.asked_at) > self._now - window)).one()
+        return (oldest + window - self._now).total_seconds() + 1 if oldest is not None else None
+
+
 def begin(session: Session, case_id: str, ask: Ask, model: str, most: float, caps: Caps) -> str:
     """Reserve the most that a call can cost and write it down as open. Raises `Spent`. One process at a time looks at the caps."""
-    alone(session, "calls")
-    now: datetime = session.info["now"]()
-    if _spent(session, Call.case_id == case_id) + most > caps.case:
-        raise Spent("case", None)
-    for cap, allowed, window in (("hour", caps.hour, timedelta(hours=1)), ("day", caps.day, timedelta(days=1))):
-        if _spent(session, col(Call.asked_at) > now - window) + most > allowed:
-            oldest = session.exec(select(func.min(Call.asked_at)).where(col(Call.asked_at) > now - window)).one()
-            raise Spent(cap, (oldest + window - now).total_seconds() + 1 if oldest is not None else None)
-    number = 1 + session.exec(select(func.count()).where(Call.case_id == case_id)).one()
-    name = hashlib.sha256(f"{case_id} {number}".encode()).hexdigest()[:32]
-    session.add(Call(id=name, case_id=case_id, sha=ask.sha, ask=ask.name, key=ask.key, number=number, model=model, most_usd=most, asked_at=now))
-    return name
+    return Purse(session, caps).open(case_id, ask, model, most)
 
 
 def end(session: Session, name: str, outcome: AskOutcome, usd: float | None) -> None:
@@ -96,9 +125,38 @@ def end(session: Session, name: str, outcome: AskOutcome, usd: float | None) -> 
     call.tokens = used.input + used.output + used.cache_read + used.cache_write if used else 0
 
 
+def in_batch(session: Session, case_id: str, sha: str) -> bool:
+    """Whether an equal ask is out with a batch."""
+    query = select(Call.id).where(Call.case_id == case_id, Call.sha == sha, Call.kind == OPEN, _IS_OUT)
+    return session.exec(query.limit(1)).first() is not None
+
+
+def alone_since(session: Session, case_id: str, since: datetime) -> bool:
+    """Whether a single call about a case went out after a time and has no reply: somebody is asking about it now, or was killed."""
+    query = select(Call.id).where(Call.case_id == case_id, Call.kind == OPEN, col(Call.batch).is_(None), col(Call.asked_at) > since)
+    return session.exec(query.limit(1)).first() is not None
+
+
+def out(session: Session) -> dict[str, dict[str, str]]:
+    """batch → ids of its calls without a reply, each with its case; `SENDING` is the batch of those whose answer to the submission is not here."""
+    found: dict[str, dict[str, str]] = {}
+    for batch, name, case_id in session.exec(select(Call.batch, Call.id, Call.case_id).where(Call.kind == OPEN, _IS_OUT)):
+        found.setdefault(str(batch), {})[name] = case_id
+    return found
+
+
+def name_batch(session: Session, before: str, after: str) -> int:
+    """The open calls of a batch have another name for it from now on; returns how many there are."""
+    named = update(Call).where(col(Call.kind) == OPEN, col(Call.batch) == before).values(batch=after)
+    return int(session.connection().execute(named).rowcount)
+
+
 def of_case(session: Session, case_id: str) -> list[Call]:
     """All calls of a case, in the order they went out."""
     return list(session.exec(select(Call).where(Call.case_id == case_id).order_by(col(Call.number))))
+
+
+_IS_OUT = and_(col(Call.batch).is_not(None), col(Call.batch) != LOST)
 
 
 def _spent(session: Session, which: Any) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, UniqueConstraint, bindparam, or_, text, update
+from sqlalchemy import Index, UniqueConstraint, and_, bindparam, or_, text, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from rubric.schema import Case, Verdict
@@ -123,6 +123,15 @@ def due(session: Session, limit: int) -> list[tuple[str, DraftState, int]]:
         .limit(limit)
     )
     return [(case_id, DraftState(state), attempts) for case_id, state, attempts in session.exec(query)]
+
+
+def rejections(session: Session, target: str, state: DraftState, after: tuple[datetime, str] | None, limit: int) -> list[CaseRow]:
+    """Rejections of a target whose draft is in a state, oldest first, behind the one that came in at a time with an id."""
+    query = select(CaseRow).where(CaseRow.state == state, CaseRow.target == target, CaseRow.verdict == Verdict.rejected)
+    if after is not None:
+        at, name = after
+        query = query.where(or_(col(CaseRow.received_at) > at, and_(col(CaseRow.received_at) == at, col(CaseRow.id) > name)))
+    return list(session.exec(query.order_by(col(CaseRow.received_at), col(CaseRow.id)).limit(limit)))
 
 
 def mark_swept(session: Session, case_ids: Sequence[str], at: datetime | None) -> None:

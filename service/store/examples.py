@@ -5,6 +5,8 @@ from datetime import datetime
 from sqlalchemy import Index
 from sqlmodel import Field, Session, SQLModel, col, select
 
+from rubric.drafting import Precedent
+
 
 class Example(SQLModel, table=True):
     """A decided case. Held-out ones are never given to a critic."""
@@ -30,6 +32,14 @@ class Example(SQLModel, table=True):
     fate: str = "confirmed"
     """confirmed, dismissed, merged or closed"""
     at: datetime
+
+    @property
+    def precedent(self) -> Precedent:
+        """The decision as a critic sees it."""
+        return Precedent(
+            case_id=self.case_id, comment=self.comment, leaf=self.leaf, step=self.step, recipe=self.recipe, target=self.target_id,
+            hint_id=self.hint_id, record=self.record,
+        )  # fmt: skip
 
 
 def get(session: Session, hint_id: str) -> Example | None:

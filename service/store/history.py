@@ -1,6 +1,7 @@
 """Every move of every thing: the only code that changes a state, and the row that says who, when and why."""
 
 from collections import Counter
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -127,6 +128,12 @@ def of(session: Session, thing: str, thing_id: str) -> list[History]:
 def moves_of(session: Session, thing: str, thing_id: str) -> int:
     """How often a thing has moved; makes the key of a flow that a person asks for."""
     return len(of(session, thing, thing_id))
+
+
+def last_by(session: Session, thing: str, ids: Collection[str]) -> dict[str, str]:
+    """thing id → who moved it last, of some things"""
+    newest = select(func.max(History.seq)).where(History.thing == thing, col(History.thing_id).in_(list(ids))).group_by(col(History.thing_id))
+    return {row.thing_id: row.by for row in session.exec(select(History).where(col(History.seq).in_(newest)))}
 
 
 def standing(session: Session, table: Any, state: State, before: datetime, limit: int = 200) -> list[Any]:

@@ -11,6 +11,7 @@ from connectors.ports import PortError
 from connectors.scripted import ScriptedModel
 from rubric.catalogue import load
 from rubric.drafting import Answered, Ask, AskOutcome, InvalidOutput, Receipt, Refused, TransportError, Truncated, Usage
+from service import answering
 from service.asking import AskingCritic, Caps, Watch, _failure, asking
 from service.stages import critic
 from service.store import calls
@@ -232,7 +233,7 @@ def test_it_is_asked_again_at_most_twice(world: World) -> None:
     model = listens(world, answer)
     case_id = world.rejects("email postcode", "wrong person")
     assert world.runs().case(case_id).state == "abstained"
-    assert [ask.name for ask in model.asks].count("fill") == 1 + critic.PASSES
+    assert [ask.name for ask in model.asks].count("fill") == 1 + answering.PASSES
 
 
 def test_the_same_fact_twice_is_no_news(world: World) -> None:

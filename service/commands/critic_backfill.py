@@ -1,0 +1,155 @@
+"""`triage critic backfill`: old rejections drafted by batches of asks, at half price; killed, it goes on where it was when it starts again."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from connectors.ports import Ports
+from rubric.catalogue import load
+from service.backfill import Backfill, Tally, pick
+from service.db import UNREACHABLE, Database
+from service.engine import Engine, ExecutorTaken, things_of
+from service.lifecycle import DraftState
+from service.migrate import migrate
+from service.settings import Refused, Settings, read_settings, starting
+from service.store.calls import Caps
+from service.wiring import batches, wire
+
+
+class Of(StrEnum):
+    """Which rejections, by where their draft stands."""
+
+    queued = "queued"
+    abstained = "abstained"
+    failed = "failed"
+
+
+def backfill_command(
+    target: Annotated[str | None, typer.Option(help="target whose rejections are drafted; may be left out when there is one")] = None,
+    of: Annotated[list[Of] | None, typer.Option(help="drafts that stand so, whatever ended them; may be repeated")] = None,
+    limit: Annotated[int, typer.Option(help="at most so many rejections, oldest first", min=1)] = 500,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="stay until all is answered, or hand over one round and end")] = True,
+    every: Annotated[float, typer.Option(help="seconds between two looks at what is with the server", min=0)] = 60,
+    as_json: Annotated[bool, typer.Option("--json", help="print one line of JSON")] = False,
+) -> None:
+    """Ask about old rejections in batches, at half the price of single asks and within the same caps; the server drafts them from the answers.
+
+    Without --of: rejections that wait with nobody at work on them, whose draft failed because no model answered, or of whose comment a
+    critic without a model made nothing. A batch takes minutes to a day. When this is killed, start it again: it collects what it handed
+    over and pays for nothing twice.
+    """
+    settings, screen = read_settings(), Console(stderr=True, soft_wrap=True)
+    if settings.critic != "claude":
+        raise Refused("a backfill asks a model: set TRIAGE_CRITIC=claude and TRIAGE_CLAUDE_KEY")
+    name = _target(settings, target)
+    with _place(settings) as place:
+        busy = {case_id for flow, case_id in things_of(place.engine.active(("draft:",), taken_up=True)) if flow == "draft"}
+        picked = pick(place.db, name, [DraftState(one.value) for one in of or ()], busy, limit)
+        try:
+            tally = _driven(place.work, picked, wait, every, screen)
+        except UNREACHABLE as error:
+            raise Refused(f"the database did not answer ({type(error).__name__}); nothing is paid for twice: start it again", 75) from None
+    if as_json:
+        typer.echo(json.dumps(_as_json(tally)))
+    else:
+        _show(tally)
+    if line := _unfinished(tally):
+        raise Refused(line, 75)
+    if tally.aside:
+        raise typer.Exit(1)
+
+
+def _target(settings: Settings, asked: str | None) -> str:
+    name = asked or (next(iter(settings.targets)) if len(settings.targets) == 1 else None)
+    if name is None or name not in settings.targets:
+        raise Refused(f"name the target: --target NAME, one of {', '.join(settings.targets) or 'TRIAGE_TARGETS, which is empty'}", 64)
+    return name
+
+
+@dataclass(frozen=True)
+class _Place:
+    db: Database
+    engine: Engine
+    work: Backfill
+
+
+@contextmanager
+def _place(settings: Settings) -> Iterator[_Place]:
+    """The service's database, and the backfill on it: one at a time, because another one's batch looks like one that was lost."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = Engine(settings.url(), executor="critic backfill", workers=1, poll_seconds=1, data_dir=settings.data_dir)
+    with starting():
+        catalogue = load()
+        ports: Ports = wire(settings, catalogue)
+        db = Database(settings.url(), enqueue=engine.enqueue, now=ports.now)
+        migrate(db, engine, settings.data_dir)
+        caps = Caps(case=settings.spend_case_usd, hour=settings.spend_hour_usd, day=settings.spend_day_usd)
+        work = Backfill(db, ports, catalogue, batches(settings), caps)
+        try:
+            engine.lock()
+        except ExecutorTaken:
+            raise Refused("another backfill is at work on this database", 75) from None
+    try:
+        yield _Place(db, engine, work)
+    finally:
+        engine.stop()
+        db.dispose()
+
+
+def _driven(work: Backfill, picked: list[str], wait: bool, every: float, screen: Console) -> Tally:
+    tally = Tally(len(picked))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("cases"), TimeElapsedColumn())
+    with Progress(*columns, console=screen) as progress:
+        task = progress.add_task("reading", total=len(picked))
+        for tally in work.run(picked):
+            told = f"round {tally.rounds}, {tally.out} asks with the server, USD {tally.usd:.4f}"
+            progress.update(task, description=told, completed=tally.done + len(tally.aside))
+            if tally.out and not tally.stopped:
+                if not wait:
+                    break
+                time.sleep(every)
+    return tally
+
+
+def _unfinished(tally: Tally) -> str | None:
+    """What is to be done when a run ends before its work does."""
+    if tally.stopped.startswith("spend_cap"):
+        when = f" in {tally.wait / 60:.0f} min" if tally.wait else ""
+        return f"{tally.stopped}: the cap on what {'an hour' if 'hour' in tally.stopped else 'a day'} may cost is reached; start it again{when}"
+    if tally.stopped:
+        paid = f"; {tally.lost} asks may have been taken all the same and count as paid for" if tally.lost else ""
+        return f"the model server did not take part ({tally.stopped}){paid}; start it again"
+    return f"{tally.out} asks are with the server; start it again to collect them" if tally.out else None
+
+
+def _as_json(tally: Tally) -> dict[str, object]:
+    return {
+        "cases": tally.cases, "handed_over": tally.done, "aside": dict(Counter(tally.aside.values())), "rounds": tally.rounds, "asked": tally.asked,
+        "answered": tally.answered, "errors": tally.errors, "lost": tally.lost, "out": tally.out, "tokens": tally.tokens, "usd": round(tally.usd, 6),
+        "stopped": tally.stopped,
+    }  # fmt: skip
+
+
+def _show(tally: Tally) -> None:
+    screen = Console()
+    table = Table("what", "this run", title="Backfill (costs are estimates by the price list)")
+    table.columns[1].justify = "right"
+    for what, figure in (
+        ("cases", f"{tally.cases}"), ("handed over to the draft", f"{tally.done}"), ("rounds", f"{tally.rounds}"), ("asked", f"{tally.asked}"),
+        ("answered", f"{tally.answered}"), ("errors", f"{tally.errors}"), ("lost", f"{tally.lost}"), ("with the server", f"{tally.out}"),
+        ("tokens", f"{tally.tokens}"), ("US dollars", f"{tally.usd:.4f}"),
+    ):  # fmt: skip
+        table.add_row(what, figure)
+    screen.print(table)
+    for code, number in sorted(Counter(tally.aside.values()).items()):
+        screen.print(f"{number} got no further: {code}", markup=False, highlight=False)
