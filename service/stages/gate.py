@@ -1,22 +1,18 @@
-"""The human decision: confirm, edit, dismiss, mark as duplicate, and take it back. Bound to the exact text that was seen."""
+"""The human decision: confirm, dismiss, mark as duplicate, and take it back. Bound to the exact text that was seen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pydantic import ValidationError
 from sqlmodel import Session
 
 from connectors.ports import Ports
-from rubric.catalogue import Catalogue
-from rubric.lint import lint
-from rubric.schema import Finding, Hint, Outcome
+from rubric.schema import Outcome
 from service.db import Database
-from service.errors import GroupChanged, IllegalMove, NotConfirmable, NotFound, StaleVersion, Unprocessable
+from service.errors import GroupChanged, IllegalMove, NotConfirmable, StaleVersion, Unprocessable
 from service.lifecycle import HandoffState, ReviewState
 from service.store import cases, examples, handoffs, hints, history, reviews
-from service.targets import host_of, look
 
 DISMISSALS = {
     **{outcome.value: outcome.value for outcome in Outcome},
@@ -160,7 +156,7 @@ def _as_seen(session: Session, change_hash: str, leader: str | None, choices: Se
 
 def _member(session: Session, choice: Choice | None, hint_id: str, leader: str | None, by: str) -> hints.HintRow:
     if choice is None:
-        row = _get(session, hint_id, to_decide=True)
+        row = hints.needed(session, hint_id, to_decide=True)
         if row.state is not ReviewState.confirmed:
             raise IllegalMove(f"is {row.state}; the others can only join a confirmed hint, or one that is confirmed with them")
         return row
@@ -171,43 +167,6 @@ def _member(session: Session, choice: Choice | None, hint_id: str, leader: str |
     return row
 
 
-def edit(db: Database, ports: Ports, catalogue: Catalogue, hint_id: str, *, version: int, by: str, change: dict[str, Any]) -> hints.HintRow:
-    """Replace fields of the hint (`target`, `summary`, `change`); lint runs again on the result."""
-    with db.read() as session:
-        row = _get(session, hint_id)
-        _fresh(row, version)
-        case = cases.get(session, row.case_id)
-        twins = [(other.id, other.hint) for other in hints.in_play(session, row.target, 300) if other.id != row.id]
-    unknown = set(change) - {"target", "summary", "change", "risk_reason"}
-    if unknown:
-        raise Unprocessable(f"cannot edit {', '.join(sorted(unknown))}; target, summary, change and risk_reason can be edited")
-    try:
-        hint = Hint.model_validate({**row.current, **change, "change": {**row.current["change"], **(change.get("change") or {})}})
-    except ValidationError as error:
-        problems = [{"field": ".".join(str(part) for part in one["loc"]), "text": one["msg"]} for one in error.errors(include_url=False)]
-        raise Unprocessable(f"{problems[0]['field']}: {problems[0]['text']}", problems=problems) from None
-    host = host_of(ports.hosts, row.target)
-    target = look(host, host.head())
-    findings = lint(hint, case.case, target.inventory, catalogue, twins) if case else []
-    return _replace(db, hint_id, version=version, by=by, hint=hint, findings=findings, base_sha=target.sha)
-
-
-def _replace(db: Database, hint_id: str, *, version: int, by: str, hint: Hint, findings: list[Finding], base_sha: str) -> hints.HintRow:
-    text = hint.model_dump(mode="json", by_alias=True)
-    with db.begin() as session:
-        row = _get(session, hint_id, to_decide=True)
-        _fresh(row, version)
-        if row.state is not ReviewState.awaiting:
-            raise IllegalMove(f"hint {hint_id} is {row.state}; take the decision back first", state=str(row.state))
-        if text != row.current:
-            reviews.add(session, _review(db, row, "edit", by=by))
-            row.current, row.version = text, row.version + 1
-            row.content_hash, row.change_hash = hints.content_hash(text), hints.change_hash(text)
-            row.recipe, row.target_id, row.step = hint.recipe, hint.target, hint.step
-        row.findings, row.base_sha = [finding.model_dump() for finding in findings], base_sha
-        return row
-
-
 def undo(db: Database, hint_id: str, *, by: str) -> hints.HintRow:
     """Take the last decision back. A confirmation only until its handoff has started; what joined it since comes back with it.
 
@@ -216,7 +175,7 @@ def undo(db: Database, hint_id: str, *, by: str) -> hints.HintRow:
     with db.begin() as session:
         for one in sorted({hint_id, *hints.duplicate_ids(session, hint_id)}):  # held in the order in which a group's decision holds them
             hints.get_to_decide(session, one)
-        row = _get(session, hint_id)
+        row = hints.needed(session, hint_id)
         if row.state is ReviewState.awaiting:
             return row
         if row.state is ReviewState.confirmed:
@@ -249,22 +208,10 @@ def _no_twin(session: Session, row: hints.HintRow) -> None:
         raise NotConfirmable(f"{other.id} asks for the same change and is confirmed; mark this one as its duplicate", twin=other.id)
 
 
-def _get(session: Session, hint_id: str, *, to_decide: bool = False) -> hints.HintRow:
-    row = hints.get_to_decide(session, hint_id) if to_decide else hints.get(session, hint_id)
-    if row is None:
-        raise NotFound(f"there is no hint {hint_id!r}")
-    return row
-
-
-def _fresh(row: hints.HintRow, version: int) -> None:
-    if row.version != version:
-        raise StaleVersion(f"you saw version {version}, it is version {row.version} by now", version=row.version, current=row.current)
-
-
 def _open(session: Session, hint_id: str, version: int, by: str, to: ReviewState) -> hints.HintRow:
     """The hint, if this version may be decided on now. The same decision by the same person again passes through."""
-    row = _get(session, hint_id, to_decide=True)
-    _fresh(row, version)
+    row = hints.needed(session, hint_id, to_decide=True)
+    hints.fresh(row, version)
     decided = row.state not in (ReviewState.awaiting, ReviewState.snoozed, ReviewState.asked)
     if decided and not (row.state is to and row.decided_by == by):
         when = row.decided_at.isoformat() if row.decided_at else None

@@ -14,6 +14,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from rubric.recipes import edit_of
 from rubric.schema import Hint
 from service.db import Json, alone, words
+from service.errors import NotFound, StaleVersion
 from service.lifecycle import ReviewState
 
 
@@ -77,6 +78,20 @@ def get(session: Session, hint_id: str) -> HintRow | None:
 def get_to_decide(session: Session, hint_id: str) -> HintRow | None:
     """The hint, which nobody else can decide on or edit until our transaction ends."""
     return session.get(HintRow, hint_id, with_for_update=True)
+
+
+def needed(session: Session, hint_id: str, *, to_decide: bool = False) -> HintRow:
+    """The hint, as `get` or `get_to_decide` gives it. Raises `NotFound`."""
+    row = get_to_decide(session, hint_id) if to_decide else get(session, hint_id)
+    if row is None:
+        raise NotFound(f"there is no hint {hint_id!r}")
+    return row
+
+
+def fresh(row: HintRow, version: int) -> None:
+    """Raise `StaleVersion` unless this is the version that somebody saw."""
+    if row.version != version:
+        raise StaleVersion(f"you saw version {version}, it is version {row.version} by now", version=row.version, current=row.current)
 
 
 def of_case(session: Session, case_id: str) -> list[HintRow]:
