@@ -11,8 +11,8 @@ from connectors.ports import Ports
 from rubric.schema import Outcome
 from service.db import Database
 from service.errors import GroupChanged, IllegalMove, NotConfirmable, StaleVersion, Unprocessable
-from service.lifecycle import HandoffState, ReviewState
-from service.store import cases, examples, handoffs, hints, history, reviews
+from service.lifecycle import HandoffState, PullState, ReviewState
+from service.store import cases, examples, handoffs, hints, history, outcomes, pulls, reviews
 
 DISMISSALS = {
     **{outcome.value: outcome.value for outcome in Outcome},
@@ -86,6 +86,7 @@ def _refuse(session: Session, db: Database, row: hints.HintRow, reason: str, *, 
 def duplicate(db: Database, hint_id: str, *, version: int, by: str, of: str, seconds: float | None = None) -> hints.HintRow:
     """Name the hint that says the same; this one's case is cured when that one's pull is merged."""
     with db.begin() as session:
+        hints.hold(session, [hint_id, of])
         row = _open(session, hint_id, version, by, ReviewState.duplicate)
         other = hints.get(session, of)
         if other is None or other.id == row.id or other.target != row.target:
@@ -93,16 +94,26 @@ def duplicate(db: Database, hint_id: str, *, version: int, by: str, of: str, sec
         if other.state is ReviewState.duplicate:
             raise Unprocessable(f"{of} is a duplicate itself, of {other.duplicate_of}", duplicate_of=other.duplicate_of)
         _join(session, db, row, other.id, by=by, seconds=seconds)
+        _follow(session, db, other.id, [row], by=by)
         return row
 
 
 def _join(session: Session, db: Database, row: hints.HintRow, of: str, *, by: str, seconds: float | None) -> None:
-    """Its own duplicates come along: only those of the hint that is built are counted, and told what became of it."""
+    """Its own duplicates stay its own, and are built with it."""
     if row.state is not ReviewState.duplicate:
         _decide(session, db, row, ReviewState.duplicate, "duplicate", by=by, seconds=seconds, duplicate_of=of)
         _learn(session, db, row, row.recipe, "confirmed")
-        for own in hints.duplicates(session, row.id):
-            own.duplicate_of = of
+
+
+def _follow(session: Session, db: Database, of: str, joined: Sequence[hints.HintRow], *, by: str) -> None:
+    """A merge makes an outcome for each rejection that has joined by then; whose leader is merged already gets one here, and is looked at."""
+    pull = next(reversed(pulls.of_hint(session, of)), None)
+    if not joined or pull is None or not (pull.state is PullState.merged or outcomes.of_pull(session, pull.id)):
+        return
+    rejections = [(hint.id, hint.case_id) for row in joined for hint in (row, *hints.duplicates(session, row.id))]
+    for outcome in outcomes.missing(session, pull.id, pull.target, rejections, db.now()):
+        history.begin(session, outcome, by=by, why=f"joined {pull.id}")
+    history.enqueue(session, "learn", pull.id, f"joined-{joined[0].id}-{history.moves_of(session, 'hints', joined[0].id)}")
 
 
 def decide_group(
@@ -125,6 +136,7 @@ def decide_group(
             else:
                 _join(session, db, row, leader or "", by=by, seconds=seconds)
             seconds = None
+        _follow(session, db, leader or "", [rows[one.hint_id] for one in choices if one.reason is None and one.hint_id != leader], by=by)
         return [rows[choice.hint_id] for choice in choices]
 
 
@@ -141,11 +153,20 @@ def _as_seen(session: Session, change_hash: str, leader: str | None, choices: Se
     named = {one.hint_id: one for one in choices}
     rows: dict[str, hints.HintRow] = {}
     changed: dict[str, str] = {}
-    for hint_id in sorted({*named, *([leader] if leader else [])}):  # one order for everybody, or two decisions would wait for each other
+    wanted = {*named, *([leader] if leader else [])}
+    hints.hold(session, wanted)
+    for hint_id in sorted(wanted):
         try:
             rows[hint_id] = _member(session, named.get(hint_id), hint_id, leader, by)
         except (StaleVersion, IllegalMove) as error:
             changed[hint_id] = str(error)
+    joins = any(
+        one.reason is None and one.hint_id != leader and rows[one.hint_id].state is not ReviewState.duplicate
+        for one in choices
+        if one.hint_id in rows
+    )
+    if joins and leader in rows and rows[leader].state is ReviewState.confirmed and not handoffs.living(session, [leader]):
+        changed[leader] = "is confirmed, but nothing is built from it any more; confirm another one"
     if changed:
         raise GroupChanged("nothing was decided: " + "; ".join(f"{one}: {why}" for one, why in changed.items())[:2000], changed=changed)
     strange = [row.id for row in rows.values() if row.change_hash != change_hash or row.target != next(iter(rows.values())).target]
@@ -156,7 +177,9 @@ def _as_seen(session: Session, change_hash: str, leader: str | None, choices: Se
 
 def _member(session: Session, choice: Choice | None, hint_id: str, leader: str | None, by: str) -> hints.HintRow:
     if choice is None:
-        row = hints.needed(session, hint_id, to_decide=True)
+        row = hints.needed(session, hint_id)
+        if row.state is ReviewState.awaiting and not any(one.verdict == "confirm" for one in reviews.of_hint(session, hint_id)):
+            raise Unprocessable(f"the one to confirm is left: {hint_id} was never confirmed, so name it with those that the change cures")
         if row.state is not ReviewState.confirmed:
             raise IllegalMove(f"is {row.state}; the others can only join a confirmed hint, or one that is confirmed with them")
         return row
@@ -173,14 +196,13 @@ def undo(db: Database, hint_id: str, *, by: str) -> hints.HintRow:
     Without that, hints would stay duplicates of one that nobody has decided on, and vanish from every list when it is dismissed.
     """
     with db.begin() as session:
-        for one in sorted({hint_id, *hints.duplicate_ids(session, hint_id)}):  # held in the order in which a group's decision holds them
-            hints.get_to_decide(session, one)
+        hints.hold(session, [hint_id])
         row = hints.needed(session, hint_id)
         if row.state is ReviewState.awaiting:
             return row
         if row.state is ReviewState.confirmed:
             _stop_handoff(session, row, by)
-            for other in hints.duplicates(session, row.id):
+            for other in hints.joined(session, row.id):
                 if other.change_hash == row.change_hash and other.decided_at and row.decided_at and other.decided_at >= row.decided_at:
                     _take_back(session, db, other, by, f"taken back with {row.id}")
         _take_back(session, db, row, by, "taken back")
@@ -203,9 +225,9 @@ def _stop_handoff(session: Session, row: hints.HintRow, by: str) -> None:
 
 def _no_twin(session: Session, row: hints.HintRow) -> None:
     """Two drafts made at the same moment cannot see each other; the second confirmation does."""
-    other = hints.confirmed_twin(session, row.target, row.change_hash, row.id)
+    other = next(iter(sorted(handoffs.living(session, hints.confirmed_twins(session, row)))), None)
     if other:
-        raise NotConfirmable(f"{other.id} asks for the same change and is confirmed; mark this one as its duplicate", twin=other.id)
+        raise NotConfirmable(f"{other} asks for the same change and is confirmed; mark this one as its duplicate", twin=other)
 
 
 def _open(session: Session, hint_id: str, version: int, by: str, to: ReviewState) -> hints.HintRow:
