@@ -1,5 +1,6 @@
 """Reads that join: lists, one item with all that belongs to it, and where a case has got to. Never writes."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -137,17 +138,22 @@ def hint_list(session: Session, narrow: hints.Filter, after: str | None = None, 
     rows = hints.page(session, narrow, place(after), limit + 1, together=together)
     more = rows[limit - 1] if len(rows) > limit else None
     sizes = hints.group_sizes(session, rows[:limit]) if together else {}
-    lines = [line(session, row, sizes.get((row.target, row.change_hash), 1)) for row in rows[:limit]]
-    return HintList(rows=lines, counts=history.tallies(session, "hints"), after=mark(more.created_at, more.id) if more else None)
+    found = lines(session, rows[:limit], sizes)
+    return HintList(rows=found, counts=history.tallies(session, "hints"), after=mark(more.created_at, more.id) if more else None)
 
 
-def line(session: Session, row: hints.HintRow, together: int = 1) -> HintLine:
-    case = cases.get(session, row.case_id)
+def lines(session: Session, rows: Sequence[hints.HintRow], together: Mapping[tuple[str, str], int] | None = None) -> list[HintLine]:
+    """Hints as the queue shows them; `together`: (target, change_hash) → how many wait with it."""
+    sizes, said = together or {}, cases.words_of(session, {row.case_id for row in rows})
+    return [_line(row, *said.get(row.case_id, (row.case_id, "", "")), sizes.get((row.target, row.change_hash), 1)) for row in rows]
+
+
+def _line(row: hints.HintRow, case_name: str, comment: str, leaf: str, together: int) -> HintLine:
     return HintLine(
-        id=row.id, case_id=row.case_id, case_name=case.name if case else row.case_id, step=row.step, recipe=row.recipe, target_id=row.target_id,
-        state=row.state, summary=row.current["summary"], comment=(case.comment or "")[:300] if case else "", leaf=(case.leaf or "") if case else "",
-        risk=row.current["risk"], findings=sum(1 for finding in row.findings if finding["blocks"]), duplicate_of=row.duplicate_of,
-        created_at=row.created_at, target=row.target, change_hash=row.change_hash, together=together,
+        id=row.id, case_id=row.case_id, case_name=case_name, step=row.step, recipe=row.recipe, target_id=row.target_id, state=row.state,
+        summary=row.current["summary"], comment=comment[:300], leaf=leaf, risk=row.current["risk"],
+        findings=sum(1 for finding in row.findings if finding["blocks"]), duplicate_of=row.duplicate_of, created_at=row.created_at,
+        target=row.target, change_hash=row.change_hash, together=together,
     )  # fmt: skip
 
 
@@ -212,11 +218,9 @@ def pull_list(session: Session, state: str = "", after: str | None = None, limit
     """A page of pulls, newest first."""
     rows = pulls.page(session, state, place(after), limit + 1)
     more = rows[limit - 1] if len(rows) > limit else None
-    lines = []
-    for row in rows[:limit]:
-        runs = gate_runs.of_pull(session, row.id)
-        lines.append({**row.model_dump(mode="json", exclude={"body", "row"}), "gate": runs[-1].state.value if runs else None})
-    return PullList(rows=lines, counts=history.tallies(session, "pulls"), after=mark(more.opened_at, more.id) if more else None)
+    gates = gate_runs.verdicts(session, [row.id for row in rows[:limit]])
+    shown = [{**row.model_dump(mode="json", exclude={"body", "row"}), "gate": gates.get(row.id)} for row in rows[:limit]]
+    return PullList(rows=shown, counts=history.tallies(session, "pulls"), after=mark(more.opened_at, more.id) if more else None)
 
 
 def pull_item(session: Session, pull_id: str) -> PullItem:
@@ -247,7 +251,7 @@ def case_story(session: Session, case_id: str) -> dict[str, Any]:
     if row is None:
         raise NotFound(f"there is no case {case_id!r}")
     found = hints.of_case(session, row.id)
-    made = [pull for hint in found for pull in pulls.of_hint(session, hint.duplicate_of or hint.id)]
+    made = [pull for hint in found for pull in pulls.of_hint(session, hints.leading(session, hint))]
     fates = [one.state for one in outcomes.of_case(session, row.id)]
     return {
         **row.model_dump(mode="json", include=_OF_CASE),

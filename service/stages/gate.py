@@ -1,25 +1,21 @@
-"""The human decision: confirm, edit, dismiss, mark as duplicate, and take it back. Bound to the exact text that was seen."""
+"""The human decision: confirm, dismiss, mark as duplicate, and take it back. Bound to the exact text that was seen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pydantic import ValidationError
 from sqlmodel import Session
 
 from connectors.ports import Ports
-from rubric.catalogue import RECIPES, Catalogue
 from rubric.conflicts import against, rivals
 from rubric.dismissals import DISMISSALS
 from rubric.expectations import record_of
-from rubric.lint import lint
-from rubric.schema import Finding, Hint, Outcome
+from rubric.schema import Outcome
 from service.db import Database
-from service.errors import GroupChanged, IllegalMove, NotConfirmable, NotFound, StaleVersion, Unprocessable
-from service.lifecycle import HandoffState, ReviewState
-from service.store import cases, examples, handoffs, hints, history, pulls, reviews
-from service.targets import host_of, look
+from service.errors import GroupChanged, IllegalMove, NotConfirmable, StaleVersion, Unprocessable
+from service.lifecycle import HandoffState, PullState, ReviewState
+from service.store import cases, examples, handoffs, hints, history, outcomes, pulls, reviews
 
 MOST = 200
 """hints that one decision may name"""
@@ -84,6 +80,7 @@ def _refuse(session: Session, db: Database, row: hints.HintRow, reason: str, *, 
 def duplicate(db: Database, hint_id: str, *, version: int, by: str, of: str, seconds: float | None = None) -> hints.HintRow:
     """Name the hint that says the same; this one's case is cured when that one's pull is merged."""
     with db.begin() as session:
+        hints.hold(session, [hint_id, of])
         row = _open(session, hint_id, version, by, ReviewState.duplicate)
         other = hints.get(session, of)
         if other is None or other.id == row.id or other.target != row.target:
@@ -91,16 +88,26 @@ def duplicate(db: Database, hint_id: str, *, version: int, by: str, of: str, sec
         if other.state is ReviewState.duplicate:
             raise Unprocessable(f"{of} is a duplicate itself, of {other.duplicate_of}", duplicate_of=other.duplicate_of)
         _join(session, db, row, other.id, by=by, seconds=seconds)
+        _follow(session, db, other.id, [row], by=by)
         return row
 
 
 def _join(session: Session, db: Database, row: hints.HintRow, of: str, *, by: str, seconds: float | None) -> None:
-    """Its own duplicates come along: only those of the hint that is built are counted, and told what became of it."""
+    """Its own duplicates stay its own, and are built with it."""
     if row.state is not ReviewState.duplicate:
         _decide(session, db, row, ReviewState.duplicate, "duplicate", by=by, seconds=seconds, duplicate_of=of)
         _learn(session, db, row, row.recipe, "confirmed")
-        for own in hints.duplicates(session, row.id):
-            own.duplicate_of = of
+
+
+def _follow(session: Session, db: Database, of: str, joined: Sequence[hints.HintRow], *, by: str) -> None:
+    """A merge makes an outcome for each rejection that has joined by then; whose leader is merged already gets one here, and is looked at."""
+    pull = next(reversed(pulls.of_hint(session, of)), None)
+    if not joined or pull is None or not (pull.state is PullState.merged or outcomes.of_pull(session, pull.id)):
+        return
+    rejections = [(hint.id, hint.case_id) for row in joined for hint in (row, *hints.duplicates(session, row.id))]
+    for outcome in outcomes.missing(session, pull.id, pull.target, rejections, db.now()):
+        history.begin(session, outcome, by=by, why=f"joined {pull.id}")
+    history.enqueue(session, "learn", pull.id, f"joined-{joined[0].id}-{history.moves_of(session, 'hints', joined[0].id)}")
 
 
 def decide_group(
@@ -123,6 +130,7 @@ def decide_group(
             else:
                 _join(session, db, row, leader or "", by=by, seconds=seconds)
             seconds = None
+        _follow(session, db, leader or "", [rows[one.hint_id] for one in choices if one.reason is None and one.hint_id != leader], by=by)
         return [rows[choice.hint_id] for choice in choices]
 
 
@@ -139,11 +147,20 @@ def _as_seen(session: Session, change_hash: str, leader: str | None, choices: Se
     named = {one.hint_id: one for one in choices}
     rows: dict[str, hints.HintRow] = {}
     changed: dict[str, str] = {}
-    for hint_id in sorted({*named, *([leader] if leader else [])}):  # one order for everybody, or two decisions would wait for each other
+    wanted = {*named, *([leader] if leader else [])}
+    hints.hold(session, wanted)
+    for hint_id in sorted(wanted):
         try:
             rows[hint_id] = _member(session, named.get(hint_id), hint_id, leader, by)
         except (StaleVersion, IllegalMove) as error:
             changed[hint_id] = str(error)
+    joins = any(
+        one.reason is None and one.hint_id != leader and rows[one.hint_id].state is not ReviewState.duplicate
+        for one in choices
+        if one.hint_id in rows
+    )
+    if joins and leader in rows and rows[leader].state is ReviewState.confirmed and not handoffs.living(session, [leader]):
+        changed[leader] = "is confirmed, but nothing is built from it any more; confirm another one"
     if changed:
         raise GroupChanged("nothing was decided: " + "; ".join(f"{one}: {why}" for one, why in changed.items())[:2000], changed=changed)
     strange = [row.id for row in rows.values() if row.change_hash != change_hash or row.target != next(iter(rows.values())).target]
@@ -154,7 +171,9 @@ def _as_seen(session: Session, change_hash: str, leader: str | None, choices: Se
 
 def _member(session: Session, choice: Choice | None, hint_id: str, leader: str | None, by: str) -> hints.HintRow:
     if choice is None:
-        row = _get(session, hint_id, to_decide=True)
+        row = hints.needed(session, hint_id)
+        if row.state is ReviewState.awaiting and not any(one.verdict == "confirm" for one in reviews.of_hint(session, hint_id)):
+            raise Unprocessable(f"the one to confirm is left: {hint_id} was never confirmed, so name it with those that the change cures")
         if row.state is not ReviewState.confirmed:
             raise IllegalMove(f"is {row.state}; the others can only join a confirmed hint, or one that is confirmed with them")
         return row
@@ -165,58 +184,19 @@ def _member(session: Session, choice: Choice | None, hint_id: str, leader: str |
     return row
 
 
-def edit(db: Database, ports: Ports, catalogue: Catalogue, hint_id: str, *, version: int, by: str, change: dict[str, Any]) -> hints.HintRow:
-    """Replace fields of the hint (`target`, `summary`, `change`); lint runs again on the result."""
-    with db.read() as session:
-        row = _get(session, hint_id)
-        _fresh(row, version)
-        case = cases.get(session, row.case_id)
-        twins = [(other.id, other.hint) for other in hints.in_play(session, row.target, 300) if other.id != row.id]
-        rules = pulls.in_force(session, hints.rules(session, row.target, RECIPES))
-    unknown = set(change) - {"target", "summary", "change", "risk_reason"}
-    if unknown:
-        raise Unprocessable(f"cannot edit {', '.join(sorted(unknown))}; target, summary, change and risk_reason can be edited")
-    try:
-        hint = Hint.model_validate({**row.current, **change, "change": {**row.current["change"], **(change.get("change") or {})}})
-    except ValidationError as error:
-        problems = [{"field": ".".join(str(part) for part in one["loc"]), "text": one["msg"]} for one in error.errors(include_url=False)]
-        raise Unprocessable(f"{problems[0]['field']}: {problems[0]['text']}", problems=problems) from None
-    host = host_of(ports.hosts, row.target)
-    target = look(host, host.head())
-    findings = lint(hint, case.case, target.inventory, catalogue, twins, rules) if case else []
-    return _replace(db, hint_id, version=version, by=by, hint=hint, findings=findings, base_sha=target.sha)
-
-
-def _replace(db: Database, hint_id: str, *, version: int, by: str, hint: Hint, findings: list[Finding], base_sha: str) -> hints.HintRow:
-    text = hint.model_dump(mode="json", by_alias=True)
-    with db.begin() as session:
-        row = _get(session, hint_id, to_decide=True)
-        _fresh(row, version)
-        if row.state is not ReviewState.awaiting:
-            raise IllegalMove(f"hint {hint_id} is {row.state}; take the decision back first", state=str(row.state))
-        if text != row.current:
-            reviews.add(session, _review(db, row, "edit", by=by))
-            row.current, row.version = text, row.version + 1
-            row.content_hash, row.change_hash = hints.content_hash(text), hints.change_hash(text)
-            row.recipe, row.target_id, row.step = hint.recipe, hint.target, hint.step
-        row.findings, row.base_sha = [finding.model_dump() for finding in findings], base_sha
-        return row
-
-
 def undo(db: Database, hint_id: str, *, by: str) -> hints.HintRow:
     """Take the last decision back. A confirmation only until its handoff has started; what joined it since comes back with it.
 
     Without that, hints would stay duplicates of one that nobody has decided on, and vanish from every list when it is dismissed.
     """
     with db.begin() as session:
-        for one in sorted({hint_id, *hints.duplicate_ids(session, hint_id)}):  # held in the order in which a group's decision holds them
-            hints.get_to_decide(session, one)
-        row = _get(session, hint_id)
+        hints.hold(session, [hint_id])
+        row = hints.needed(session, hint_id)
         if row.state is ReviewState.awaiting:
             return row
         if row.state is ReviewState.confirmed:
             _stop_handoff(session, row, by)
-            for other in hints.duplicates(session, row.id):
+            for other in hints.joined(session, row.id):
                 if other.change_hash == row.change_hash and other.decided_at and row.decided_at and other.decided_at >= row.decided_at:
                     _take_back(session, db, other, by, f"taken back with {row.id}")
         _take_back(session, db, row, by, "taken back")
@@ -239,30 +219,18 @@ def _stop_handoff(session: Session, row: hints.HintRow, by: str) -> None:
 
 def _no_rival(session: Session, row: hints.HintRow) -> None:
     """Two drafts made at the same moment cannot see each other; the second confirmation does."""
-    other = hints.confirmed_twin(session, row.target, row.change_hash, row.id)
+    other = next(iter(sorted(handoffs.living(session, hints.confirmed_twins(session, row)))), None)
     if other:
-        raise NotConfirmable(f"{other.id} asks for the same change and is confirmed; mark this one as its duplicate", twin=other.id)
+        raise NotConfirmable(f"{other} asks for the same change and is confirmed; mark this one as its duplicate", twin=other)
     rules = pulls.in_force(session, hints.rules(session, row.target, rivals(row.recipe)))
     for name, why in against(row.hint.change, rules):
         raise NotConfirmable(f"{name} is confirmed and asks for the opposite: {why}; save this one to see both", conflict=name)
 
 
-def _get(session: Session, hint_id: str, *, to_decide: bool = False) -> hints.HintRow:
-    row = hints.get_to_decide(session, hint_id) if to_decide else hints.get(session, hint_id)
-    if row is None:
-        raise NotFound(f"there is no hint {hint_id!r}")
-    return row
-
-
-def _fresh(row: hints.HintRow, version: int) -> None:
-    if row.version != version:
-        raise StaleVersion(f"you saw version {version}, it is version {row.version} by now", version=row.version, current=row.current)
-
-
 def _open(session: Session, hint_id: str, version: int, by: str, to: ReviewState) -> hints.HintRow:
     """The hint, if this version may be decided on now. The same decision by the same person again passes through."""
-    row = _get(session, hint_id, to_decide=True)
-    _fresh(row, version)
+    row = hints.needed(session, hint_id, to_decide=True)
+    hints.fresh(row, version)
     decided = row.state not in (ReviewState.awaiting, ReviewState.snoozed, ReviewState.asked)
     if decided and not (row.state is to and row.decided_by == by):
         when = row.decided_at.isoformat() if row.decided_at else None

@@ -257,6 +257,9 @@ def retry(db: Database, handoff_id: str, *, by: str) -> handoffs.Handoff:
             raise NotFound(f"there is no handoff {handoff_id!r}")
         if handoff.state not in (HandoffState.gave_up, HandoffState.refused, HandoffState.failed):
             raise IllegalMove(f"handoff {handoff_id} is {handoff.state}; there is nothing to try again", state=str(handoff.state))
+        hint = hints.needed(session, handoff.hint_id)
+        if others := sorted(handoffs.living(session, hints.confirmed_twins(session, hint))):
+            raise IllegalMove(f"{others[0]} was confirmed for the same change meanwhile, and is being built", twin=others[0])
         history.move(session, handoff, HandoffState.working, by=by, why="try again", attempt=0, reason=None, violations=[])
         history.enqueue(session, "handoff", handoff.id, f"again-{history.moves_of(session, 'handoffs', handoff.id)}")
         return handoff

@@ -123,14 +123,11 @@ def give_up_landing(db: Database, pull_id: str, why: str) -> None:
 
 
 def _watch(session: Any, db: Database, pull: pulls.Pull) -> None:
+    hints.hold(session, [pull.hint_id])  # who joins now waits until we are done, and sees then that the pull is merged
     first = hints.get(session, pull.hint_id)
-    for hint in [first, *hints.duplicates(session, pull.hint_id)]:
-        if hint is not None:
-            row = outcomes.OutcomeRow(
-                id=f"o{pull.id[1:]}-{hint.case_id}", pull_id=pull.id, case_id=hint.case_id, hint_id=hint.id, target=pull.target,
-                state=OutcomeState.watching, since=db.now(),
-            )  # fmt: skip
-            history.begin(session, row, by="outcome", why=f"merged with {pull.id}")
+    rejections = [(hint.id, hint.case_id) for hint in [first, *hints.duplicates(session, pull.hint_id)] if hint is not None]
+    for row in outcomes.missing(session, pull.id, pull.target, rejections, db.now()):
+        history.begin(session, row, by="outcome", why=f"merged with {pull.id}")
 
 
 def recheck_after(db: Database, ports: Ports, pull_id: str) -> None:

@@ -101,6 +101,12 @@ def get(session: Session, case_id: str) -> CaseRow | None:
     return session.get(CaseRow, case_id)
 
 
+def words_of(session: Session, case_ids: Collection[str]) -> dict[str, tuple[str, str, str]]:
+    """id → (name, comment, leaf) of some cases, without their documents"""
+    query = select(CaseRow.id, CaseRow.name, CaseRow.comment, CaseRow.leaf).where(col(CaseRow.id).in_(case_ids))
+    return {case_id: (name, comment or "", leaf or "") for case_id, name, comment, leaf in session.exec(query)} if case_ids else {}
+
+
 def held_out(session: Session, case_ids: Collection[str]) -> set[str]:
     """Those of some cases that are on the held-out side."""
     return set(session.exec(select(CaseRow.id).where(col(CaseRow.id).in_(list(case_ids)), CaseRow.side == Side.held_out)))

@@ -1,5 +1,6 @@
 """Runs of the step evals: one per head and base commit of a pull."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -31,3 +32,9 @@ def get(session: Session, run_id: str) -> GateRun | None:
 
 def of_pull(session: Session, pull_id: str) -> list[GateRun]:
     return list(session.exec(select(GateRun).where(GateRun.pull_id == pull_id).order_by(col(GateRun.started_at))))
+
+
+def verdicts(session: Session, pull_ids: Collection[str]) -> dict[str, str]:
+    """pull id → state of its newest run; a pull without one is left out"""
+    query = select(GateRun.pull_id, GateRun.state).where(col(GateRun.pull_id).in_(pull_ids)).order_by(col(GateRun.started_at))
+    return {pull_id: GateState(state).value for pull_id, state in session.exec(query)} if pull_ids else {}

@@ -1,12 +1,14 @@
 """Approved hints on their way through an agent."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import column, exists, table
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from service.db import Json, words
-from service.lifecycle import HandoffState
+from service.lifecycle import HandoffState, PullState
 
 
 class Handoff(SQLModel, table=True):
@@ -36,3 +38,20 @@ def get(session: Session, handoff_id: str) -> Handoff | None:
 
 def of_hint(session: Session, hint_id: str) -> list[Handoff]:
     return list(session.exec(select(Handoff).where(Handoff.hint_id == hint_id).order_by(col(Handoff.review_seq))))
+
+
+def living(session: Session, hint_ids: Collection[str]) -> set[str]:
+    """Those of some hints that are being built, whose pull is open, or that are followed up after it: what joins them is cured with them.
+
+    The rest got nowhere: the agent gave up, or a person closed the pull.
+    """
+    closed = (_PULLS.c.state == PullState.closed.value) & ~exists().where(_OUTCOMES.c.pull_id == _PULLS.c.id)
+    over = exists().where(_PULLS.c.handoff_id == Handoff.id, closed | (_PULLS.c.state == PullState.reverted.value))
+    query = select(Handoff.hint_id).where(col(Handoff.hint_id).in_(list(hint_ids)), col(Handoff.state).in_(_ALIVE), ~over)
+    return set(session.exec(query)) if hint_ids else set()
+
+
+_ALIVE = (HandoffState.waiting, HandoffState.working, HandoffState.built, HandoffState.blocked)
+_PULLS = table("pulls", column("id"), column("handoff_id"), column("state"))
+_OUTCOMES = table("outcomes", column("pull_id"))
+"""by name: files of the store know nothing of each other. A pull that was closed because the base cures its case by now has outcomes"""

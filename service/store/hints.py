@@ -6,17 +6,16 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 from sqlalchemy import Index, case, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from rubric.recipes import Change, edit_of
+from rubric.recipes import Change, ChangeOf, edit_of
 from rubric.schema import Hint
 from service.db import Json, alone, words
+from service.errors import NotFound, StaleVersion
 from service.lifecycle import ReviewState
-
-_CHANGE: TypeAdapter[Change] = TypeAdapter(Change)
 
 
 class HintRow(SQLModel, table=True):
@@ -88,6 +87,31 @@ def get_to_decide(session: Session, hint_id: str) -> HintRow | None:
     return session.get(HintRow, hint_id, with_for_update=True)
 
 
+def needed(session: Session, hint_id: str, *, to_decide: bool = False) -> HintRow:
+    """The hint, as `get` or `get_to_decide` gives it. Raises `NotFound`."""
+    row = get_to_decide(session, hint_id) if to_decide else get(session, hint_id)
+    if row is None:
+        raise NotFound(f"there is no hint {hint_id!r}")
+    return row
+
+
+def fresh(row: HintRow, version: int) -> None:
+    """Raise `StaleVersion` unless this is the version that somebody saw."""
+    if row.version != version:
+        raise StaleVersion(f"you saw version {version}, it is version {row.version} by now", version=row.version, current=row.current)
+
+
+def hold(session: Session, hint_ids: Iterable[str]) -> None:
+    """Until our transaction ends nobody else decides on these hints, or on what is a duplicate of them.
+
+    In one order for everybody, or two of us would wait for each other. To be called before any of them is loaded.
+    """
+    wanted, held = set(hint_ids), set[str]()
+    while more := {*wanted, *session.exec(_under(*wanted))} - held:  # one that joined while we waited for its leader is held as well
+        session.exec(select(HintRow.id).where(col(HintRow.id).in_(more)).order_by(col(HintRow.id)).with_for_update()).all()
+        held |= more
+
+
 def of_case(session: Session, case_id: str) -> list[HintRow]:
     return list(session.exec(select(HintRow).where(HintRow.case_id == case_id).order_by(col(HintRow.id))))
 
@@ -132,10 +156,27 @@ def _another(*, older: bool, step: str = "") -> Any:
 
 def group_sizes(session: Session, rows: Sequence[HintRow]) -> dict[tuple[str, str], int]:
     """(target, change_hash) of some hints → how many hints wait with it."""
-    changes, targets = {row.change_hash for row in rows}, {row.target for row in rows}
     query = select(HintRow.target, HintRow.change_hash, func.count()).group_by(HintRow.target, HintRow.change_hash)
-    query = query.where(HintRow.state == ReviewState.awaiting, col(HintRow.target).in_(targets), col(HintRow.change_hash).in_(changes))
+    query = query.where(HintRow.state == ReviewState.awaiting, _of_groups(rows))
     return {(target, change): number for target, change, number in session.exec(query)}
+
+
+def waiting_with(session: Session, rows: Sequence[HintRow], most: int) -> dict[tuple[str, str], list[str]]:
+    """(target, change_hash) of some hints → ids of those that wait with it, oldest first, so many at the most of each."""
+    group = (HintRow.target, HintRow.change_hash)
+    place = func.row_number().over(partition_by=group, order_by=(col(HintRow.created_at), col(HintRow.id))).label("place")
+    query = select(HintRow.target, HintRow.change_hash, HintRow.id, place).where(HintRow.state == ReviewState.awaiting, _of_groups(rows))
+    numbered = query.subquery()
+    found: dict[tuple[str, str], list[str]] = {}
+    for target, change, hint_id in session.exec(
+        select(numbered.c.target, numbered.c.change_hash, numbered.c.id).where(numbered.c.place <= most).order_by(numbered.c.place)
+    ):
+        found.setdefault((target, change), []).append(hint_id)
+    return found
+
+
+def _of_groups(rows: Sequence[HintRow]) -> Any:
+    return col(HintRow.target).in_({row.target for row in rows}) & col(HintRow.change_hash).in_({row.change_hash for row in rows})
 
 
 def with_change(
@@ -153,18 +194,23 @@ def any_with_change(session: Session, targets: Sequence[str], change_hash: str) 
     return session.exec(query.order_by(waits_first, col(HintRow.created_at), col(HintRow.id)).limit(1)).first()
 
 
-def confirmed_twin(session: Session, target: str, change_hash: str, but: str) -> HintRow | None:
-    """Another hint of a target with the very same change that is confirmed. One transaction a target may look, and go on to confirm, at a time."""
-    alone(session, f"confirm {target}")
-    query = select(HintRow).where(HintRow.target == target, HintRow.change_hash == change_hash, HintRow.id != but)
-    return session.exec(query.where(HintRow.state == ReviewState.confirmed).limit(1)).first()
+def confirmed_ids(session: Session, target: str, change_hash: str) -> list[str]:
+    """Hints of a target with the very same change that are confirmed, oldest first, whatever became of them since."""
+    query = select(HintRow.id).where(HintRow.target == target, HintRow.change_hash == change_hash, HintRow.state == ReviewState.confirmed)
+    return list(session.exec(_behind(query, None)))
+
+
+def confirmed_twins(session: Session, row: HintRow) -> list[str]:
+    """Other hints with the very same change that are confirmed. One transaction a target may look, and go on to confirm, at a time."""
+    alone(session, f"confirm {row.target}")
+    return [one for one in confirmed_ids(session, row.target, row.change_hash) if one != row.id]
 
 
 def rules(session: Session, target: str, recipes: Iterable[str], limit: int = 1000) -> list[tuple[str, Change]]:
     """(id, change) of the confirmed hints of a target that are of some recipes, newest first."""
     query = select(HintRow.id, col(HintRow.current)["change"]).where(HintRow.target == target, HintRow.state == ReviewState.confirmed)
     query = query.where(col(HintRow.recipe).in_(sorted(recipes))).order_by(col(HintRow.created_at).desc())
-    return [(hint_id, _CHANGE.validate_python(change)) for hint_id, change in session.exec(query.limit(limit))]
+    return [(hint_id, ChangeOf.validate_python(change)) for hint_id, change in session.exec(query.limit(limit))]
 
 
 def decided(session: Session, target: str, critic: str, limit: int = 2000) -> list[tuple[float, bool]]:
@@ -201,17 +247,38 @@ def change_hash(text: dict[str, Any]) -> str:
 
 
 def duplicate_ids(session: Session, hint_id: str) -> list[str]:
-    """Hints that a person marked as duplicates of this one."""
-    return list(session.exec(select(HintRow.id).where(HintRow.duplicate_of == hint_id).order_by(col(HintRow.id))))
+    """Hints that a person marked as duplicates of this one, or of one of these: all that are built with it."""
+    return sorted({*session.exec(_under(hint_id))} - {hint_id})
 
 
 def count_duplicates(session: Session, hint_id: str) -> int:
-    """How many hints a person marked as duplicates of this one."""
+    """How many hints are built with this one."""
     return len(duplicate_ids(session, hint_id))
 
 
 def duplicates(session: Session, hint_id: str) -> list[HintRow]:
+    """The hints that `duplicate_ids` names."""
+    return list(session.exec(select(HintRow).where(col(HintRow.id).in_(duplicate_ids(session, hint_id))).order_by(col(HintRow.id))))
+
+
+def joined(session: Session, hint_id: str) -> list[HintRow]:
+    """Hints that were marked as duplicates of this very one."""
     return list(session.exec(select(HintRow).where(HintRow.duplicate_of == hint_id).order_by(col(HintRow.id))))
+
+
+def _under(*hint_ids: str) -> Any:
+    """Ids of all that is a duplicate of some hints, of those, and so on."""
+    found = select(HintRow.id).where(col(HintRow.duplicate_of).in_(hint_ids)).cte("found", recursive=True)
+    return select(found.union(select(HintRow.id).where(HintRow.duplicate_of == found.c.id)).c.id)
+
+
+def leading(session: Session, row: HintRow) -> str:
+    """The id of the hint that one is built with: itself, or where its duplicates lead."""
+    way = [row.id]
+    while row.duplicate_of and row.duplicate_of not in way and (above := get(session, row.duplicate_of)):
+        row = above
+        way.append(row.id)
+    return way[-1]
 
 
 def around(session: Session, row: HintRow) -> tuple[str | None, str | None]:

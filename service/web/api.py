@@ -13,7 +13,7 @@ from rubric.schema import storable
 from service import grouping, reports
 from service.errors import Unprocessable
 from service.redaction import texts
-from service.stages import critic, gate, handoff, outcome
+from service.stages import critic, editing, gate, handoff, outcome
 from service.web.deps import HouseDep, PersonDep, ReadDep
 
 router = APIRouter()
@@ -115,7 +115,7 @@ def read_hint(hint_id: str, session: ReadDep, by: PersonDep) -> reports.HintItem
 def edit_hint(hint_id: str, edit: HintEdit, home: HouseDep, by: PersonDep) -> dict[str, Any]:
     """Change fields of a waiting hint; lint runs again."""
     change = {key: value for key, value in edit.model_dump(exclude={"version"}).items() if value is not None}
-    row = gate.edit(home.db, home.ports, home.catalogue, hint_id, version=edit.version, by=by, change=change)
+    row = editing.edit(home.db, home.ports, home.catalogue, hint_id, version=edit.version, by=by, change=change)
     return row.model_dump(mode="json", include={"id", "version", "state", "findings", "current"})
 
 

@@ -41,6 +41,8 @@ def decide(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, cha
         if wrong:
             raise Unprocessable("nothing was decided yet: a rejection is to be dismissed, and the reason is missing")
         cured = [one.hint_id for one in choices if one.reason is None]
+        if cured and leader not in cured and f"{SEEN}{leader}" in given:
+            raise Unprocessable("nothing was decided: the one to confirm is left; cure it together with the others, or confirm another one")
         gate.decide_group(
             home.db, home.ports, change_hash, leader=leader if cured else None, choices=choices, by=by, seconds=seconds_of(home, given)
         )  # fmt: skip
@@ -74,11 +76,12 @@ def _targets(home: House, named: str) -> list[str]:
 
 
 def _again(request: Request, home: House, change_hash: str, given: dict[str, str], error: TriageError, wrong: dict[str, str]) -> Response:
-    """The same page with every choice that was made; where no group is left, the message alone."""
-    after = given.get("after", "")
+    """The same page with every choice that was made, and what was not seen marked; where no group is left, the message alone."""
+    after, targets = given.get("after", ""), _targets(home, given.get("target", ""))
+    cured = {name.removeprefix(SEEN) for name in given if name.startswith(SEEN) and given.get(f"verdict.{name.removeprefix(SEEN)}") == "cure"}
     try:
         with home.db.read() as session:
-            found = grouping.group(session, change_hash, _targets(home, given.get("target", "")), after or None, given.get("leader", ""))
+            found = grouping.group(session, change_hash, targets, after or None, given.get("leader", ""), cured)
     except NotFound:
         raise error from None
     if not found.members:
@@ -109,15 +112,13 @@ def _page(
     parts = parts_of(about, {}, {})
     place_findings(about, parts)
     sent = given or {}
-    verdicts = {one.id: sent.get(f"verdict.{one.id}") or _offered(one, found) for one in found.members}
+    marks = {one.id: "changed" if f"{SEEN}{one.id}" in sent else "new" for one in found.members if sent.get(f"{SEEN}{one.id}") != str(one.version)}
+    verdicts = {one.id: "cure" if one.offered and found.leader else "leave" for one in found.members}
+    if sent:  # nobody has seen a new one, so nobody has said anything of it
+        verdicts = {one.id: "leave" if marks.get(one.id) == "new" else sent.get(f"verdict.{one.id}", "leave") for one in found.members}
     return page(
         request, "group.html", status, group=found, about=about, hint=about.current, parts=parts, members=found.members, verdicts=verdicts,
-        leader=found.leader, problem=problem, changed=changed or {}, given=sent, wrong=wrong or {}, flash=flash, after=after,
-        card=home.catalogue.recipe(about.current["change"]["recipe"]), reasons=sorted(DISMISSALS), opened=int(home.ports.now().timestamp()),
+        marks=marks if sent else {}, leader=found.leader, problem=problem, changed=changed or {}, given=sent, wrong=wrong or {}, flash=flash,
+        after=after, card=home.catalogue.recipe(about.current["change"]["recipe"]),
+        reasons=sorted(DISMISSALS), opened=int(home.ports.now().timestamp()),
     )  # fmt: skip
-
-
-def _offered(one: grouping.Member, found: grouping.Group) -> str:
-    """To be cured with the others, unless something was found that a person should look at by itself."""
-    doubtful = one.findings or one.current.get("changes_controls") or one.current["confidence"].get("replay") == "no_effect"
-    return "leave" if doubtful or found.leader is None else "cure"

@@ -82,7 +82,7 @@ def parts_of(about: reports.HintItem, given: dict[str, str], errors: dict[str, s
 
 
 def typed_change(about: reports.HintItem, given: dict[str, str]) -> dict[str, Any]:
-    """What a person changed since he opened the page, as `gate.edit` takes it. Raises `Mistyped`."""
+    """What a person changed since he opened the page, as `editing.edit` takes it. Raises `Mistyped`."""
     change: dict[str, Any] = {}
     errors: dict[str, str] = {}
     schemas = _schemas(about)

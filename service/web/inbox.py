@@ -13,7 +13,7 @@ from rubric.reading import LOOKED_AT, customer_text
 from rubric.schema import Case
 from service import reports
 from service.errors import IllegalMove, NotConfirmable, NotFound, StaleVersion, Unprocessable
-from service.stages import gate
+from service.stages import editing, gate
 from service.web.deps import House, HouseDep, PersonDep, ReadDep
 from service.web.hintform import Mistyped, marks_of, parts_of, place_findings, typed_change
 from service.web.pages import TypedDep, page, see
@@ -57,7 +57,7 @@ def save(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hint_
     """Save what was typed; lint runs again even when nothing was."""
 
     def act() -> Response:
-        gate.edit(home.db, home.ports, home.catalogue, hint_id, version=version_of(given), by=by, change=typed_change(_load(home, hint_id), given))
+        editing.edit(home.db, home.ports, home.catalogue, hint_id, version=version_of(given), by=by, change=typed_change(_load(home, hint_id), given))
         return see(f"/hints/{hint_id}", done="edited", id=hint_id)
 
     return _attempt(request, home, hint_id, given, act)
@@ -71,7 +71,7 @@ def confirm(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, hi
         version, before = version_of(given), _load(home, hint_id)
         change = typed_change(before, given)
         if change:
-            version = gate.edit(home.db, home.ports, home.catalogue, hint_id, version=version, by=by, change=change).version
+            version = editing.edit(home.db, home.ports, home.catalogue, hint_id, version=version, by=by, change=change).version
             given.clear()  # it is saved now
             if [one for one in _load(home, hint_id).findings if one not in before.findings]:
                 raise NotConfirmable("Your edit is saved, and it brought findings that were not there before. Read them, then confirm.")

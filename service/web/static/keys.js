@@ -105,6 +105,10 @@ function summarise() {
     if (next) next.checked = true;
   }
   const lead = cured.length ? leads.find((one) => one.checked && cured.some((place) => place.contains(one))) : null;
+  const words = one("#words");
+  const other = Boolean(lead && words && lead.value !== words.dataset.words);
+  for (const place of all("#words [data-same]")) place.hidden = !lead || other;
+  for (const place of all("#words [data-other]")) { place.hidden = !other; place.querySelector("bdi").textContent = lead ? lead.value : ""; }
   const nobody = Boolean(leads.length && cured.length && !lead);
   const goal = leads.length ? "it" : (one('input[name="leader"]') || { value: "" }).value;
   const joining = cured.length - (lead ? 1 : 0);

@@ -12,7 +12,7 @@ from connectors.scripted import ScriptedCritic
 from rubric.drafting import Drafted
 from service.errors import IllegalMove, NotConfirmable, NotFound, StaleVersion, TriageError, Unprocessable
 from service.lifecycle import HandoffState, ReviewState
-from service.stages import critic, gate, intake
+from service.stages import critic, editing, gate, intake
 from service.store import examples, handoffs, hints, history, reviews
 from tests.samples.small import weight_hint
 from tests.samples.world import World
@@ -25,7 +25,7 @@ def hint(world: World) -> hints.HintRow:
 
 
 def edit(world: World, hint: hints.HintRow, version: int = 1, by: str = "gwen", **change: object) -> hints.HintRow:
-    return gate.edit(world.db, world.ports, world.catalogue, hint.id, version=version, by=by, change=change)
+    return editing.edit(world.db, world.ports, world.catalogue, hint.id, version=version, by=by, change=change)
 
 
 def decisions(world: World, hint: hints.HintRow) -> list[tuple[str, int, str]]:

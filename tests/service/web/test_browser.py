@@ -68,6 +68,7 @@ def states(world: World, *made: str) -> list[str]:
 
 FOCUS = "(document.activeElement.closest('[data-member]') || document.body).getAttribute('aria-labelledby')"
 CHOICES = "[...document.querySelectorAll('[data-member]')].map((one) => one.querySelector('input[name^=verdict]:checked').value)"
+WORDS = "document.querySelector('#words').innerText.trim()"
 LEADER = "document.querySelector('input[name=leader]:checked').value"
 
 
@@ -144,7 +145,12 @@ def test_a_group_is_decided_without_touching_the_mouse(world: World, address: st
     assert browser.asks("document.querySelector('#sum').textContent") == f"This confirms {made[0]}, joins 4 to it."
     browser.presses("m")
     assert browser.asks(LEADER) == made[2]
+    assert (
+        browser.asks(WORDS)
+        == f"In the words of {made[0]}; the edit is the same for all. △ The one to confirm is {made[2]} now, in its own words, not in these."
+    )
     browser.presses("l")
+    assert browser.asks(WORDS) == f"In the words of {made[0]}, the one to confirm; the edit is the same for all."
     assert browser.asks(LEADER) == made[0] and browser.asks(CHOICES) == ["cure", "cure", "leave", "cure", "cure"]
     browser.presses("k")
     browser.presses("k")

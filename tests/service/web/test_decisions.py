@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from connectors.ports import PortError
 from rubric.schema import Hint
 from service.lifecycle import ReviewState
-from service.stages import gate
+from service.stages import editing, gate
 from service.store import handoffs, hints, history
 from tests.service.web.world import PAGE, Page, World
 
@@ -120,7 +120,7 @@ def test_a_wrong_field_keeps_what_was_typed_and_says_what_to_write(world: World,
 def test_somebody_faster_shows_mine_and_theirs_and_loses_nothing(world: World) -> None:
     hint = world.rejects()
     form = {**world.sees(f"/hints/{hint}").form("hint"), "summary": "Mine.", "note": "A note of mine", "reason": "one_off"}
-    gate.edit(
+    editing.edit(
         world.house.db, world.ports, world.house.catalogue, hint, version=1, by="other", change={"summary": "Theirs.", "risk_reason": "Their reason."}
     )
     page = Page(world.posts(f"/hints/{hint}/edit", form, 409).text)
@@ -137,7 +137,7 @@ def test_somebody_faster_shows_mine_and_theirs_and_loses_nothing(world: World) -
 def test_every_verdict_on_an_old_version_is_a_conflict(world: World, verdict: str) -> None:
     other, hint = world.rejects("nsb-001", "T-1"), world.rejects("nsb-010", "T-2")
     form = {**world.sees(f"/hints/{hint}").form("hint"), "reason": "one_off", "note": "kept", "of": other}
-    gate.edit(world.house.db, world.ports, world.house.catalogue, hint, version=1, by="other", change={"summary": "Theirs."})
+    editing.edit(world.house.db, world.ports, world.house.catalogue, hint, version=1, by="other", change={"summary": "Theirs."})
     page = Page(world.posts(f"/hints/{hint}/{verdict}", form, 409).text)
     assert page.form("hint")["note"] == "kept" and page.form("hint")["of"] == other and "Theirs." in page.text
 
