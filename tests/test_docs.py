@@ -108,7 +108,8 @@ def test_defaults_in_the_example_are_the_defaults() -> None:
     wrong = []
     for name, field in Settings.model_fields.items():
         shown = lines[f"TRIAGE_{name.upper()}"]
-        if field.default not in (None, {}) and str(field.default) != shown:
+        written = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+        if field.default not in (None, {}) and written != shown:
             wrong.append(f"TRIAGE_{name.upper()} is {field.default} by default; the example says {shown}")
     assert not wrong, "\n".join(wrong)
 
@@ -225,7 +226,9 @@ def test_every_command_is_shown_with_its_options() -> None:
 
 def test_exit_statuses_are_shown() -> None:
     """Each command's docstring lists its exit statuses; the page has all of them."""
-    sections = dict(re.findall(r"^## `triage ([a-z]+)[a-z ]*`\n(.*?)(?=^## |\Z)", text_of("docs/commands.md"), re.DOTALL | re.MULTILINE))
+    sections: dict[str, str] = {}
+    for name, section in re.findall(r"^## `triage ([a-z]+)[a-z ]*`\n(.*?)(?=^## |\Z)", text_of("docs/commands.md"), re.DOTALL | re.MULTILINE):
+        sections[name] = sections.get(name, "") + section
     for name, (module, _) in COMMANDS.items():
         found = importlib.import_module(module)
         said = f"{found.main.__doc__ or ''} {getattr(found, 'EXAMPLE', '').partition('exit status:')[2]}"
