@@ -18,6 +18,7 @@ from connectors.subprocess_evals import SubprocessEvals
 from rubric.drafting import Brief, Drafted
 from rubric.schema import Hint, Plan
 from service.db import Database
+from service.errors import NotConfirmable
 from service.lifecycle import DraftState, HandoffState, PullState, ReviewState
 from service.stages import intake
 from tests.samples.repos import push
@@ -186,7 +187,7 @@ SECOND, CLEARER = "Your present card works until the new one is first used.", "U
 
 
 @pytest.mark.parametrize(
-    ("said", "instead", "fits"), [(SECOND, CLEARER, True), (PHRASE, "It takes a week.", False)], ids=["another phrase", "the same phrase"]
+    ("said", "instead", "fits"), [(SECOND, CLEARER, True), (f"{PHRASE} {SECOND}", CLEARER, False)], ids=["another phrase", "one around it"]
 )
 def test_two_hints_on_one_line_in_flight(world: World, said: str, instead: str, fits: bool) -> None:
     """Both are confirmed and built on one base. The first lands; the second is made again on it, or says why it cannot be."""
@@ -219,6 +220,21 @@ def test_two_hints_on_one_line_in_flight(world: World, said: str, instead: str, 
     else:
         assert after.state is PullState.ready and "text_not_found" in (after.closed_reason or ""), (after.state, after.closed_reason)
         assert world.host.head() == landed.merged_sha
+
+
+def test_two_hints_that_replace_one_phrase_by_two_are_not_both_confirmed(world: World) -> None:
+    """Drafted side by side, neither knew of the other; only one can be built."""
+    other = {
+        "change": {"recipe": "change_reply_template", "templates": TEMPLATES, "old": PHRASE, "new": "It takes a week."},
+        "must": [{"part": "reply", "contains": "It takes a week."}],
+    }  # fmt: skip
+    drafts = lambda brief: Drafted(hints=[rephrase(brief, **(other if brief.case.external_id == "x-1" else {}))])  # noqa: E731
+    world.with_ports(critic=ScriptedCritic(drafts))
+    first, second = the_case(world, "nsb-026"), world.rejects(CASES["nsb-026"]["ticket"], f"not '{PHRASE}'", name="x-1")
+    world.runs()
+    world.confirms(world.hint_of(first).id)
+    with pytest.raises(NotConfirmable, match="one phrase is replaced by two"):
+        world.confirms(world.hint_of(second).id)
 
 
 def test_a_target_without_a_manifest_fails_its_cases_by_name_and_the_rest_goes_on(world: World, tmp_path: Path) -> None:
