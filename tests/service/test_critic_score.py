@@ -15,8 +15,8 @@ from rubric.drafting import Brief
 from rubric.scoring import Answer, Label
 from rubric.splits import side
 from service import cli
-from service.commands.critic import Counted, Kind, _Precedents, _side
-from service.commands.critic_score import baseline_answers
+from service.commands.critic_score import Counted, Kind, _Precedents, _side
+from service.commands.critic_tables import baseline_answers
 from tests.samples.small import small_brief
 
 ROOT = Path(__file__).parents[2]
