@@ -22,6 +22,8 @@ from service.wording import body, branch, commit_message, title
 
 TURNS = 8
 """most branches of one hint: one per rebuild on a newer base"""
+DEATHS = 9
+"""starts that a dying process may cost a handoff, besides its attempts: nobody is to blame for a `kill -9`, and nothing is begun for ever"""
 UNAPPROVED, NOT_LANDING = "the approval does not match the hint", "it is not landing any more"
 
 
@@ -123,8 +125,8 @@ def _take(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> 
         if approved is None:
             _move_through(session, handoff, HandoffState.refused, UNAPPROVED)
             return None
-        if handoff.attempt >= ports.limits.attempts:
-            _move_through(session, handoff, HandoffState.failed, f"tried {handoff.attempt} times; see the log for what went wrong")
+        if handoff.attempt >= ports.limits.attempts + DEATHS:
+            _move_through(session, handoff, HandoffState.failed, f"begun {handoff.attempt} times and never ended; see the log for what went wrong")
             return None
         blocked = {"none": "waits for the endpoint", "model": "needs a model-driven agent, and none is set up"}.get(
             catalogue.recipe(approved.hint.recipe).agent

@@ -1,6 +1,7 @@
 """The handoff holds here: nothing but approved bytes is worked on, one branch and one pull come of it, every end has its name."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,31 @@ def test_a_crash_after_publishing_is_taken_up_by_the_same_flow(world: World, hin
     world.with_ports(hosts={"bank": real}).reopen("handoff", handoff_id)
     (pull,) = all_pulls(world, hint.id)
     assert [pull.head_sha] == published and len(world.host.branches) == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("deaths", "state"), [(5, HandoffState.built), (99, HandoffState.failed)])
+def test_processes_that_die_at_work_are_no_failed_attempts_and_do_not_begin_for_ever(
+    world: World, hint: hints.HintRow, deaths: int, state: HandoffState
+) -> None:
+    """Three deaths of the server within one handoff made it fail for good."""
+
+    class Dying:
+        name, left = "dying", deaths
+
+        def run(self, job: TreeJob, tree: Path) -> TreeRun:
+            self.left -= 1
+            if self.left >= 0:
+                raise KeyboardInterrupt
+            return agent.run(job, tree)
+
+    agent, handoff_id = world.ports.agent, world.handoff_of(hint.id).id
+    world.with_ports(agent=Dying())
+    for _ in range(20):
+        if world.handoff_of(hint.id).state in (HandoffState.waiting, HandoffState.working):
+            with suppress(KeyboardInterrupt):
+                world.reopen("handoff", handoff_id)
+    assert world.handoff_of(hint.id).state is state
+    assert len(all_pulls(world, hint.id)) == (state is HandoffState.built)
 
 
 def test_when_the_base_moved_in_between_the_next_branch_is_taken(world: World, hint: hints.HintRow) -> None:
