@@ -33,7 +33,7 @@ def settings(folder: Path, url: str = "") -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("TRIAGE_")}
     targets = json.dumps({"bank": {"repo": str(folder / "target.git")}})
     ours = {"TRIAGE_DATA_DIR": str(folder / "data"), "TRIAGE_TARGETS": targets, "PYTHONPATH": str(ROOT), "COLUMNS": "300"}
-    model = {"TRIAGE_CRITIC": "claude", "TRIAGE_CLAUDE_KEY": "a key", "TRIAGE_CLAUDE_URL": url, "TRIAGE_CLAUDE_MODEL": "claude-haiku-5-5"}
+    model = {"TRIAGE_CRITIC": "claude", "TRIAGE_CLAUDE_KEY": "a-key", "TRIAGE_CLAUDE_URL": url, "TRIAGE_CLAUDE_MODEL": "claude-haiku-5-5"}
     return {**kept, **ours, **(model if url else {})}
 
 
