@@ -17,7 +17,7 @@ from rubric.strict import Unreadable
 from service.asking import asking
 from service.db import Database
 from service.migrate import upgrade
-from service.settings import Settings, TargetSettings, read_settings
+from service.settings import Settings, TargetSettings, read_settings, starting
 from service.stages import intake
 from service.trials import Trials
 from service.wiring import utc_now, wire
@@ -43,9 +43,13 @@ class Room:
 def room(folder: Path, target: Path, critic: str | None = None) -> Room:
     """A room in an empty folder. `critic` wins over TRIAGE_CRITIC; keys, models and caps come from the settings as for the server.
 
-    Raises `Refused` for settings that do not allow it, `PortError` for a target or a model profile that cannot be used.
+    Raises `Refused` for settings, a target or a model profile that do not allow it.
     """
-    given = read_settings(critic=critic)
+    with starting():
+        return _made(folder, target, read_settings(critic=critic))
+
+
+def _made(folder: Path, target: Path, given: Settings) -> Room:
     LocalGit.create(folder / "target.git", target, "Import the target", name=NAME, now=utc_now)
     settings = given.model_copy(
         update={

@@ -1,6 +1,7 @@
 """`triage critic score` as a user runs it on the example, and what a critic under test is shown: never the label of a case before it was scored."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from rubric.splits import side
 from service import cli
 from service.commands.critic_score import Counted, Kind, _Precedents, _side
 from service.commands.critic_tables import baseline_answers
+from tests.samples.messages import MessagesStub, says
 from tests.samples.small import small_brief
 
 ROOT = Path(__file__).parents[2]
@@ -56,9 +58,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [word for name, path in files.items() for word in (f"--{name}", str(path))]
 
 
-def scored(*words: str) -> "subprocess.CompletedProcess[str]":
+def scored(*words: str, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
     argv = [sys.executable, "-m", "service.cli", "critic", "score", *words]
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, env=env)
 
 
 def test_the_example_is_scored_end_to_end(inputs: list[str], tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_the_example_is_scored_end_to_end(inputs: list[str], tmp_path: Path) -> 
     found = json.loads(line)
     assert found.keys() == {
         "cases", "step", "recipe", "target", "macro_f1", "coverage", "abstained", "drafted", "confident", "nonfix", "confusion", "recipes",
-        "seconds", "precedents", "side", "against",
+        "seconds", "precedents", "side", "against", "critic", "arms",
     }  # fmt: skip
     assert (found["cases"], found["abstained"], found["precedents"], found["side"]) == (4, 1, "progressive", "all")
     assert [found[key]["hits"] for key in ("step", "recipe", "target")] == [4, 4, 3]
@@ -84,7 +86,33 @@ def test_the_example_is_scored_end_to_end(inputs: list[str], tmp_path: Path) -> 
     }  # fmt: skip
     rows = {row["external_id"]: row for row in lines(tmp_path / "rows.jsonl")}
     assert {name: rows[name]["target"] for name in PLACES} == PLACES and all(row["label"]["external_id"] == name for name, row in rows.items())
-    assert all(rows[name]["sure"] for name in PLACES)
+    assert all(rows[name]["sure"] for name in PLACES) and (found["critic"], found["arms"]) == ("precedent", [])
+
+
+def test_critics_are_scored_side_by_side_and_the_raw_comment_is_one_question(inputs: list[str]) -> None:
+    """A model behind a real socket that reads like this: a comment about a value wants a field, whatever it is asked."""
+    with MessagesStub(reads) as stub:
+        env = {**os.environ, "TRIAGE_CLAUDE_KEY": "sk-of-the-test", "TRIAGE_CLAUDE_URL": stub.url}
+        done = scored(*inputs, "--json", "--limit", "2", "--arms", "precedent,claude,raw-comment", env=env)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found = json.loads(done.stdout)
+        assert [one["name"] for one in found["arms"]] == ["claude", "raw-comment"] and found["arms"][1]["score"]["cases"] == 2
+        assert {part: found["arms"][0][part]["of"] for part in ("step", "recipe")} == {"step": 2, "recipe": 2}
+        plain = [one for one in stub.requests if "say what kind of change the comment calls for, and where" in one.whole]
+        assert len(plain) == 2 and len(stub.requests) == 4 and all("sk-of-the-test" not in json.dumps(one.body) for one in stub.requests)
+
+
+def reads(body: dict[str, Any]) -> Any:
+    form = body["output_config"]["format"]["schema"]["properties"]
+    if "rules" in form:
+        return says({"rules": []})
+    return says({"choice": "abstain", "place": ""} if "place" in form else {"choice": "abstain"})
+
+
+def test_a_model_s_arm_needs_its_settings(inputs: list[str]) -> None:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_CLAUDE")}
+    done = scored(*inputs, "--arms", "claude", env=bare)
+    assert done.returncode == 78 and "TRIAGE_CLAUDE_KEY" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_table_is_shown_and_few_cases_are_enough(inputs: list[str]) -> None:
