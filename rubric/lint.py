@@ -10,6 +10,7 @@ from rubric.findings import finding, texts_of
 from rubric.inventory import branches, find, ids_beside, is_named, keyed, scope_exists, shown_number, shown_text, template, under
 from rubric.reading import PLACEHOLDER
 from rubric.schema import Case, Finding, Hint, Risk, Step, text_of
+from rubric.suspicion import foreign, told
 
 _RISKS = list(Risk)
 
@@ -23,6 +24,7 @@ def lint(hint: Hint, case: Case, inventory: Inventory, catalogue: Catalogue, twi
     return [
         *_evidence(hint, case),
         *_masked(hint),
+        *_foreign(hint, case, inventory),
         *_place(hint, card, inventory),
         *_stability(hint, inventory),
         *_names(hint.change, inventory),
@@ -44,6 +46,13 @@ def _masked(hint: Hint) -> Iterator[Finding]:
     for field, text in texts_of("change", hint.change.model_dump(mode="json")):
         if PLACEHOLDER.search(text):
             yield finding("placeholder_in_change", field)
+
+
+def _foreign(hint: Hint, case: Case, inventory: Inventory) -> Iterator[Finding]:
+    for field, kinds in foreign(hint.change, inventory).items():
+        yield finding("foreign_text_in_change", field, ", ".join(kinds))
+    if said := told(case):
+        yield finding("instructs_a_machine", "evidence", said)
 
 
 def _evidence(hint: Hint, case: Case) -> Iterator[Finding]:

@@ -31,7 +31,8 @@ _RULES = (
     r"(?:instructions?|directives?|prompts?|guidelines?|rules|constraints|anweisung\w*|vorgaben?|regeln|richtlinien|instrucciones|instruções"
     r"|instructions|consignes|istruzioni|instructies|instrukcje|polecenia|инструкции|указания)"
 )
-_MACHINE = r"(?:ai|llms?|language model|chatbot|critic|ki|sprachmodell|ia|ИИ)"
+_MACHINE = r"(?:ai|llms?|language models?|chatbot|critic|ki|sprachmodelle?|ia|ии|(?:ai|automated|automatic) (?:systems?|agents?|reviewers?|assistants?|pipelines?|triage))"
+_TOLD = r"(?:note|message|instructions?|attention|order|hinweis|nachricht|anweisung|achtung)"
 _HANDS = r"(?:hints?|pulls?|pull requests?|prs?|merge requests?|change|changes|patch(?:es)?|suggestions?|proposals?|fix(?:es)?|draft)"
 _SECRETS = (
     r"(?:api[ _-]?keys?|secret[ _-]?keys?|environment variables?|env vars?|private keys?|ssh[ _-]keys?|access[ _-]tokens?|github[ _-]tokens?|\.env\b"
@@ -42,7 +43,26 @@ ORDERS: tuple[Lure, ...] = (
         "ignor disregard forget override bypass missacht verg überschreib oubli olvida dimentica negeer zapomnij забудь игнор",
         rf"\b{_IGNORE}\b{_GAP}\b{_EARLIER}\b{_GAP}\b{_RULES}\b",
         rf"\b(?:anweisungen|vorgaben|regeln)\b{_GAP}\b(?:ignorier\w*|vergess\w*|missacht\w*)",
+        rf"\b{_IGNORE} (?:everything|all|anything|alles)\b{_GAP}\b(?:above|before|previous\w*|earlier|said|told|oben|bisher\w*|vorher\w*|zuvor|gesagt\w*)\b",
+        rf"\b{_IGNORE} (?:the above|what (?:is|was|stands) (?:above|before)|obiges|das obige)\b|\bvergiss alles\b",
     ),
+    _lure(
+        "follow obey comply folge folg repeat",
+        r"\b(?:follow|obey) (?:only )?(?:these|my|the following) (?:new )?(?:instructions?|orders?|commands?|steps exactly)\b|\byou (?:must|have to|will) (?:now )?(?:comply|obey)\b",
+        r"\bbe?folgen? (?:sie )?(?:nur )?(?:diesen?|meinen?|den folgenden|folgenden?) anweisungen\b|\brepeat after me\b",
+    ),
+    _lure("developer admin creator entwickler", r"\b(?:i am|i'm|this is|speaking as|as|ich bin) (?:your|dein\w*) (?:system )?(?:developer|admin\w*|creator|entwickler\w*)\b"),
+    _lure(
+        "customer database kunden datenbank",
+        rf"\b(?:send|e?-?mail|forward|export|dump|upload|post|leak|list|print|show|sende|schicke?|exportiere|zeige?|liste)\b{_GAP}\b(?:(?:all|every|other) (?:the |your )?customers?\b|customer (?:records|data|list|database)"
+        r"|the (?:whole |entire |customer )?database|aller? kunden\w*|andere\w* kunden|kundendaten\w*|(?:die|der) (?:ganze )?datenbank)",
+    ),
+    _lure(
+        "delete remove drop disable wipe lösch entfern deaktivier",
+        r"\b(?:delete|remove|drop|disable|wipe|turn off|lösche?|entferne?|deaktiviere?) (?:all|every|alle|sämtliche) (?:the |of the |\w+ )?(?:tests?|evals?|rules|templates|polic(?:y|ies)|checks|guardrails|filters?|regeln|vorlagen|prüfungen|tests)\b",
+        r"\b(?:delete|remove|drop|disable|wipe|turn off) (?:the )?(?:tests|evals?|checks|guardrails?|safety \w+|content filters?)\b",
+    ),
+    _lure("confidence risk verdict", r"\bset (?:the |your )?(?:confidence|risk|verdict)\b[^.!?\n]{0,15}\b(?:to|=|as)\b|\bverdict\s*[:=]\s*\w+"),
     _lure("talimat 指令 指示 命令 提示", r"talimat\w*[^.!?\n]{0,30}(?:yok say|unut|görmezden)", "(?:忽略|无视|忘记).{0,16}(?:指令|指示|提示)", "(?:指示|命令|指令).{0,12}(?:無視|忘れ)"),
     _lure(
         "you du sie tu ahora now jetzt",
@@ -64,7 +84,8 @@ ORDERS: tuple[Lure, ...] = (
     ),
     _lure("as als en tant", r"\bas an? (?:ai|artificial intelligence|(?:large )?language model|llm)\b|\bals (?:ki|sprachmodell|künstliche intelligenz)\b"),
     _lure(
-        "ai llm model critic ki sprachmodell chatbot",
+        "ai llm model critic ki sprachmodell chatbot bot assistant agent automat",
+        rf"\b{_TOLD} (?:to|for|an|für) (?:the |any |every |all |die |das |den )?(?:bots?|assistants?|agents?|assistenten|machine|maschine)\b",
         rf"\b(?:dear|hey|hello|hi|attention|note to|message (?:to|for)|instructions? (?:to|for)|hinweis (?:an|für)|achtung|hallo|an) ?,?:? ?(?:the |any |every |die |das |den )?{_MACHINE}\b ?(?:[,:!.]|model|system|assistant|that|which|die|das|reading|processing|who)",
         rf"\bif (?:you are|this is read by|you're) an? {_MACHINE}\b|\bfalls du eine? {_MACHINE}\b|\bwenn du eine? {_MACHINE}\b",
     ),
@@ -98,7 +119,7 @@ ORDERS: tuple[Lure, ...] = (
         "key env token passwd prompt instructions variable schlüssel anweisungen",
         rf"\b(?:print|send|post|reveal|show|output|include|leak|exfiltrate|dump|display|repeat|paste|expose|write|insert|append|add|put|copy|verrate?|gib|zeige?|sende|schicke?|schreibe?|nenne)\b{_GAP}{_SECRETS}",
     ),
-    _lure("instruction anweisung", r"\b(?:new|updated|real|actual|hidden|secret|neue|eigentliche|geheime) (?:system )?(?:instructions?|anweisung\w*)\s*:", r"\bend of (?:system |user )?(?:prompt|instructions)\b"),
+    _lure("instruction anweisung prompt task aufgabe order", r"\b(?:new|updated|real|actual|hidden|secret|your|neue|eigentliche|geheime|deine) (?:system )?(?:instructions?|anweisung\w*|task|aufgabe|orders?)\s*:", r"\bend of (?:system |user )?(?:prompt|instructions)\b"),
 )  # fmt: skip
 """what is said to a machine, in words"""
 
@@ -108,7 +129,8 @@ MARKS: Mapping[str, Lure] = {
         "<| [inst [/inst <<sys < system assistant developer #",
         r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<<SYS>>",
         rf"</?(?:{_ROLES}|untrusted[-a-z0-9]*)(?:\s[^>\n]{{0,200}})?>",
-        r"^[\s>*#]*(?:system|assistant|developer)\s*(?:\([^)\n]{0,40}\))?\s*:\s*(?:\S+[ \t]+){4}",
+        r"^[\s>*#\[(]*system\s*(?:\([^)\n]{0,40}\))?\s*[\])]?\s*:\s*(?:\S+[ \t]+){4}|^[\s>*#\[(]*(?:assistant|developer)\s*[\])]?\s*:\s*\S",
+        r"\b(?:system|admin|developer) (?:override|instruction|command|directive)s?\b|^[\s>*#\[(]*system (?:message|notice|note|update|nachricht|hinweis)\s*[\])]?\s*:",
         r"^#{2,}\s*(?:system|instructions?|assistant)\b",
     ),
     "a tool call": _lure(

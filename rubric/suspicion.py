@@ -14,9 +14,10 @@ from rubric.hygiene import clean
 from rubric.lures import BLOB, FOREIGN, MARKS, ORDERS, Lure, is_blob
 from rubric.reading import PLACEHOLDER, words
 from rubric.recipes import Change, RequestEndpoint
-from rubric.schema import Case
+from rubric.schema import Case, Outcome
 
-ORDER, ENCODED, OURS, PROMPT, HIDDEN = "an order to a machine", "encoded text", "a recipe's name", "our own prompt", "hidden characters"
+ORDER, ENCODED, OURS, PROMPT, HIDDEN = "an order to a machine", "encoded text", "a name of our own", "our own prompt", "hidden characters"
+NOTE = "instructs a machine"
 RUN = 7
 """words in a row of a prompt of ours that nobody else writes"""
 _LOOK_ALIKES = str.maketrans("аеорсухкмвнтіјѕԁһɡ" + "αεορυνκτι", "aeopcyxkmbhtijsdhg" + "aeopuvkti")
@@ -27,8 +28,8 @@ _BY_FORM = frozenset({"pattern"})
 """fields that hold a regular expression, whose signs look like much else"""
 _FORM_ONLY = frozenset({"an address in the net", "a mail address", ORDER, ENCODED, PROMPT, HIDDEN})
 _ROUTE = re.compile(r"(?:/[a-z0-9_-]+|/\{[a-z0-9_]+\})+")
-_SLUGS = tuple(sorted(one.model_fields["recipe"].default for one in get_args(get_args(Change)[0])))
-_SLUG = re.compile(rf"\b(?:{'|'.join(_SLUGS)})\b")
+_SLUGS = "|".join([*(one.model_fields["recipe"].default for one in get_args(get_args(Change)[0])), *(one for one in Outcome if "_" in one)])
+_SLUG = re.compile(rf"\b(?:{_SLUGS})\b")
 
 
 @lru_cache(maxsize=2000)
@@ -53,8 +54,14 @@ def told(case: Case) -> str:
     return "; ".join(f"the {place} holds {', '.join(kinds)}" for place, kinds in in_case(case).items())
 
 
+def noted(reason: str, case: Case) -> str:
+    """A reason for an abstention, and behind it that the case speaks to a machine where it does: with `NOTE` in it, so that it can be counted."""
+    said = told(case)
+    return f"{reason} ({NOTE}: {said})" if said else reason
+
+
 def _of_case(place: str, text: str) -> tuple[str, ...]:
-    """Customers do not know what our recipes are called; staff who see our pages may."""
+    """Customers do not know what our recipes and answers are called; staff who see our pages may."""
     return (*instructs(text), *((OURS,) if place != "comment" and _SLUG.search(text) else ()))
 
 

@@ -12,6 +12,7 @@ from rubric.hygiene import clean, cut
 from rubric.lint import lint
 from rubric.precedents import adopted
 from rubric.schema import Hint, Outcome, Verdict
+from rubric.suspicion import noted
 from service import proving
 from service.db import Database
 from service.errors import IllegalMove, NotFound
@@ -265,10 +266,8 @@ def _write(db: Database, ports: Ports, catalogue: Catalogue, row: cases.CaseRow,
         if case is None or case.state is not DraftState.queued:
             return  # revised or answered meanwhile
         if answer.abstained:
-            history.move(
-                session, case, DraftState.abstained, by=ports.critic.name, why=answer.abstained.reason,
-                outcome=answer.abstained.outcome, reason=answer.abstained.reason,
-            )  # fmt: skip
+            why = noted(answer.abstained.reason, case.case)
+            history.move(session, case, DraftState.abstained, by=ports.critic.name, why=why, outcome=answer.abstained.outcome, reason=why)
             return
         history.move(session, case, DraftState.drafted, by=ports.critic.name, why=f"{len(answer.drafted)} hint(s)")
         for number, (hint, findings) in enumerate(answer.drafted, start=1):
