@@ -228,8 +228,8 @@ def test_no_payload_has_an_effect_through_a_model_that_obeys_it(quiet: World, re
             for request in stub.requests[first:]:
                 sent_right(request, told, payload["id"])
         claude.close()
-    home = ("127.0.0.1", int(stub.url.rpartition(":")[2]))
-    told.effects += [f"somebody else was called: {event} {what}" for event, what in seen if (event, what) != ("socket.connect", home)]
+    home = {("socket.connect", ("127.0.0.1", int(stub.url.rpartition(":")[2]))), ("socket.getaddrinfo", "127.0.0.1")}
+    told.effects += [f"somebody else was called: {event} {what}" for event, what in seen if (event, what) not in home]
     record_property("told", str(told))
     assert told.effects == [] and told.unflagged == [] and told.payloads == len(CORPUS)
     assert told.contaminated >= len(CORPUS) // 2 and told.blocked_alone >= 20, "the model has obeyed too little for this to show anything"
