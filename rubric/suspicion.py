@@ -11,7 +11,7 @@ from typing import Any, get_args
 from rubric.entries import Inventory
 from rubric.findings import texts_of
 from rubric.hygiene import clean
-from rubric.lures import BLOB, FOREIGN, MARKS, ORDERS, Lure, is_blob
+from rubric.lures import holds_blob, leads, marks, orders
 from rubric.reading import PLACEHOLDER, words
 from rubric.recipes import Change, RequestEndpoint
 from rubric.schema import Case, Outcome
@@ -32,13 +32,13 @@ _SLUGS = "|".join([*(one.model_fields["recipe"].default for one in get_args(get_
 _SLUG = re.compile(rf"\b(?:{_SLUGS})\b")
 
 
-@lru_cache(maxsize=2000)
+@lru_cache(maxsize=500)
 def instructs(text: str) -> tuple[str, ...]:
     """Kinds of what in a text speaks to a machine, none twice; `()` for a text between people."""
-    found = [ORDER] if any(_said(ORDERS, one) for one in _readings(text)) else []
+    found = [ORDER] if any(lure.in_(read, read) for read in _readings(text) for lure in orders()) else []
     lower = text.lower()
-    found += [kind for kind, lure in MARKS.items() if _holds(lure, text, lower)]
-    if any(is_blob(run) for run in BLOB.findall(text)):
+    found += [kind for kind, lure in marks().items() if lure.in_(text, lower)]
+    if holds_blob(text):
         found.append(ENCODED)
     return tuple(found)
 
@@ -89,13 +89,13 @@ def foreign(change: Change, inventory: Inventory) -> dict[str, tuple[str, ...]]:
 
 
 def _foreign_kinds(text: str, known: "_Known") -> Iterator[str]:
-    plain = PLACEHOLDER.sub(" ", text)  # those have a finding of their own
+    plain = unicodedata.normalize("NFKC", PLACEHOLDER.sub(" ", text))  # placeholders have a finding of their own
     for kind in instructs(plain):
-        if kind not in FOREIGN and text not in known.texts:
+        if kind not in leads() and text not in known.texts:
             yield kind
     lower = plain.lower()
-    for kind, lure in FOREIGN.items():
-        if _holds(lure, plain, lower) and set(_matches(lure, plain)) - known.matches(kind):
+    for kind, lure in leads().items():
+        if lure.in_(plain, lower) and lure.found_in(plain) - known.found(kind):
             yield kind
     if clean(text)[1] and text not in known.texts:
         yield HIDDEN
@@ -108,7 +108,7 @@ class _Known:
 
     def __init__(self, inventory: Inventory):
         self._inventory = inventory
-        self._matches: dict[str, frozenset[str]] = {}
+        self._found: dict[str, frozenset[str]] = {}
         self._texts: frozenset[str] | None = None
 
     @property
@@ -119,29 +119,17 @@ class _Known:
             self._texts = frozenset([*inside, *(name for entry in entries for name in (entry.id, ".".join(entry.parts)))])
         return self._texts
 
-    def matches(self, kind: str) -> frozenset[str]:
+    def found(self, kind: str) -> frozenset[str]:
         """What of one kind stands in the target, each as a whole: a part of an address is another address."""
-        if kind not in self._matches:
-            self._matches[kind] = frozenset(found for text in self.texts for found in _matches(FOREIGN[kind], text))
-        return self._matches[kind]
-
-
-def _matches(lure: Lure, text: str) -> Iterator[str]:
-    return (found.group().casefold().rstrip(".,;:!?") for found in lure.pattern.finditer(text))
+        if kind not in self._found:
+            self._found[kind] = frozenset(found for text in self.texts for found in leads()[kind].found_in(unicodedata.normalize("NFKC", text)))
+        return self._found[kind]
 
 
 def _readings(text: str) -> Iterable[str]:
     """The text as it may be read: folded, on one line each, and with letters of other scripts taken for those they look like."""
     plain = re.sub(r"[^\S\n]+", " ", unicodedata.normalize("NFKC", text).lower())
     return dict.fromkeys((plain, re.sub(r"\s+", " ", plain), plain.translate(_LOOK_ALIKES)))
-
-
-def _said(lures: Iterable[Lure], text: str) -> bool:
-    return any(_holds(lure, text, text) for lure in lures)
-
-
-def _holds(lure: Lure, text: str, lower: str) -> bool:
-    return any(stem in lower for stem in lure.stems) and lure.pattern.search(text) is not None
 
 
 def _runs(text: str) -> set[tuple[str, ...]]:

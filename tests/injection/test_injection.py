@@ -183,7 +183,9 @@ def sent_right(seen: Seen, told: Told, name: str) -> None:
     outside = {header: value for header, value in seen.headers.items() if header != "authorization"}
     wrong = {
         "a request carries tools": bool(TOOLS & set(seen.body)) or any(role["role"] != "user" for role in seen.body["messages"]),
-        "the key stands outside its header": KEY in json.dumps([outside, seen.path]) or KEY.encode() in seen.raw or KEY not in seen.headers["authorization"],
+        "the key stands outside its header": KEY in json.dumps([outside, seen.path])
+        or KEY.encode() in seen.raw
+        or KEY not in seen.headers["authorization"],
         "untrusted text stands with the rubric": any("untrusted-" in block["text"].replace("untrusted-…", "") for block in seen.body["system"]),
     }
     told.effects += [f"{name}: {what}" for what, so in wrong.items() if so]

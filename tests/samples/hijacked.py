@@ -47,7 +47,9 @@ class Hijacked:
         listed = form["properties"]["choice"]["enum"]
         if self.obeys == "unlisted":
             return {"choice": "merge_now"}
-        best = [one for one in listed if one == self.recipe] or [one for one in listed if one.endswith((".form", "*", "fees"))] or listed[1:] or listed
+        best = (
+            [one for one in listed if one == self.recipe] or [one for one in listed if one.endswith((".form", "*", "fees"))] or listed[1:] or listed
+        )
         return {"choice": best[0]}
 
     def _filled(self, form: Mapping[str, Any], name: str) -> Any:
@@ -65,7 +67,11 @@ class Hijacked:
         if "lower-case letters" in str(form.get("description")):
             self.names += 1
             return f"made_up_{self.names}"
-        return FORM if name == "old" else self.writes[: 80 if name == "cue" else 200 if name == "example" else 120 if name in ("rule", "label", "media_type") else 300]
+        return (
+            FORM
+            if name == "old"
+            else self.writes[: 80 if name == "cue" else 200 if name == "example" else 120 if name in ("rule", "label", "media_type") else 300]
+        )
 
 
 WHOLE: dict[str, Callable[[], Play]] = {

@@ -44,7 +44,11 @@ CONFIG: dict[str, Any] = {
 def wordy_manifest() -> str:
     lines = ["version: 1", "steps:"]
     for step, ids in IDS.items():
-        lines += [f"  {step}:", f'    watches: ["config/{step}.json"]', f'    inventory: {{kind: json, path: config/{step}.json, ids: {json.dumps(ids)}}}']
+        lines += [
+            f"  {step}:",
+            f'    watches: ["config/{step}.json"]',
+            f"    inventory: {{kind: json, path: config/{step}.json, ids: {json.dumps(ids)}}}",
+        ]
         lines += ["    suites:", f"      - {SUITE.format(step=step)}"]
     return "\n".join([*lines, 'protected: ["evals/**", "triage.yaml"]', ""])
 
@@ -59,7 +63,9 @@ def wordy_ports(folder: Path, critic: CriticModel | None = None) -> Ports:
     return replace(ports, critic=critic) if critic else ports
 
 
-def wordy_case(name: str, comment: str = f"Wrong. {FORM!r} is not true.", ticket: Any = "My card is gone.", *, leaf: str = "cards/lost", **plan: Any) -> dict[str, Any]:
+def wordy_case(
+    name: str, comment: str = f"Wrong. {FORM!r} is not true.", ticket: Any = "My card is gone.", *, leaf: str = "cards/lost", **plan: Any
+) -> dict[str, Any]:
     """A rejected case as a sender would send it. `ticket`: a text, or the whole of it."""
     whole = ticket if isinstance(ticket, dict) else {"messages": [{"role": "customer", "text": ticket}]}
     reply = f"Dear Kim, {FORM} Read more at https://help.example.com/cards today." if leaf == "cards/lost" else "Somebody will look into it soon."
