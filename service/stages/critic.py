@@ -269,7 +269,7 @@ def _write(db: Database, ports: Ports, catalogue: Catalogue, row: cases.CaseRow,
             why = noted(answer.abstained.reason, case.case)
             history.move(session, case, DraftState.abstained, by=ports.critic.name, why=why, outcome=answer.abstained.outcome, reason=why)
             return
-        history.move(session, case, DraftState.drafted, by=ports.critic.name, why=f"{len(answer.drafted)} hint(s)")
+        history.move(session, case, DraftState.drafted, by=ports.critic.name, why=f"{len(answer.drafted)} hint(s)", reason=None)
         for number, (hint, findings) in enumerate(answer.drafted, start=1):
             text = hint.model_dump(mode="json", by_alias=True)
             row_of_hint = hints.HintRow(
