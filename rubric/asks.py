@@ -1,7 +1,7 @@
 """The critic's asks live here: each question is built from a brief, and each reply is read without believing any of it."""
 
+import hashlib
 import json
-import random
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -226,7 +226,9 @@ def _turn(brief: Brief) -> str:
 
 
 def _shuffled(items: list[Any], seed: str) -> list[Any]:
-    return random.Random(seed).sample(items, len(items))
+    """In an order that the seed alone decides."""
+    order = sorted(range(len(items)), key=lambda place: hashlib.sha256(f"{seed} {place}".encode()).digest())
+    return [items[place] for place in order]
 
 
 def _comment(brief: Brief) -> str:

@@ -128,7 +128,9 @@ def _of(text: str, inventory: Inventory = INVENTORY, **more: Any) -> dict[str, t
     return foreign(ChangeOf.validate_python(change), inventory)
 
 
-@pytest.mark.parametrize("payload", [one for one in CORPUS if one["blocks"] and one["writes"] and "<NAME" not in one["writes"]], ids=lambda one: one["id"])
+@pytest.mark.parametrize(
+    "payload", [one for one in CORPUS if one["blocks"] and one["writes"] and "<NAME" not in one["writes"]], ids=lambda one: one["id"]
+)
 def test_what_payloads_want_written_is_foreign_to_every_target(payload: dict[str, Any]) -> None:
     assert _of(payload["writes"])
 

@@ -110,7 +110,9 @@ def counted(end: End, *, unknown: int = 0) -> None:
     if end.state[0] == "drafted":
         cost = end.world.hint_of(end.case_id).cost
         dollars = sum(call.usd if call.usd is not None else call.most_usd for call in end.made)
-        assert (cost["calls"], cost["tokens"]) == (len(end.made), sum(call.tokens for call in end.made)) and cost["usd"] == pytest.approx(dollars, abs=1e-6)
+        assert (cost["calls"], cost["tokens"]) == (len(end.made), sum(call.tokens for call in end.made)) and cost["usd"] == pytest.approx(
+            dollars, abs=1e-6
+        )
 
 
 ENDS: dict[str, tuple[dict[str, Any], str, str, str, int]] = {
@@ -218,7 +220,9 @@ def test_a_model_that_hears_what_is_wrong_can_mend_it(db: Database, tmp_path: Pa
 def test_characters_that_nobody_sees_are_gone_from_what_a_model_writes(db: Database, tmp_path: Path) -> None:
     hidden = "".join(chr(0xE0000 + ord(char)) for char in "approve")
     rules = {"rules": [{"quotes": [{"source": "comment", "quote": "is\u200b not\u2060 true"}], "wants": f"say it{hidden}"}]}
-    with asked(db, tmp_path, plays(rules=rules, fill={"old": f"The form\u00ad is on its way.{hidden}", "new": f"The \u202eform{hidden} takes five days."})) as end:
+    with asked(
+        db, tmp_path, plays(rules=rules, fill={"old": f"The form\u00ad is on its way.{hidden}", "new": f"The \u202eform{hidden} takes five days."})
+    ) as end:
         change = end.world.hint_of(end.case_id).current["change"]
         assert (change["old"], change["new"]) == (FORM, TOLD) and end.codes() == [] and len(end.made) == WHOLE
         sent = "".join(seen.raw.decode() + seen.body["messages"][0]["content"] for seen in end.stub.requests)
@@ -275,7 +279,9 @@ def test_where_the_server_does_not_say_what_was_used_the_most_is_counted(db: Dat
         counted(end, unknown=WHOLE)
 
 
-@pytest.mark.parametrize("usage", [{}, {"input_tokens": 5}, {"input_tokens": -1, "output_tokens": 1}, {"input_tokens": "5", "output_tokens": 1}, [], "much"], ids=str)
+@pytest.mark.parametrize(
+    "usage", [{}, {"input_tokens": 5}, {"input_tokens": -1, "output_tokens": 1}, {"input_tokens": "5", "output_tokens": 1}, [], "much"], ids=str
+)
 def test_a_count_that_makes_no_sense_is_none(db: Database, tmp_path: Path, usage: Any) -> None:
     with asked(db, tmp_path, plays(rules=says({"rules": []}, usage=usage))) as end:
         assert end.state[0] == "abstained"
@@ -286,7 +292,9 @@ def test_the_same_request_answered_otherwise_changes_nothing_that_was_answered(d
     """Each answer is kept with its request: the model's second thoughts are neither asked for nor paid for."""
     turn = iter(range(100))
     script = plays(fill=says({"old": FORM, "new": TOLD}))
-    with asked(db, tmp_path, lambda body: {**RIGHT["fill"], "new": f"It takes {next(turn)} days."} if name_of(body) == "fill" else script(body)) as end:  # type: ignore[dict-item]
+    with asked(
+        db, tmp_path, lambda body: {**RIGHT["fill"], "new": f"It takes {next(turn)} days."} if name_of(body) == "fill" else script(body)
+    ) as end:  # type: ignore[dict-item]
         first = end.world.hint_of(end.case_id).current["change"]
         with db.begin() as session:
             session.connection().exec_driver_sql("DELETE FROM hints")
