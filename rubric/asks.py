@@ -14,7 +14,7 @@ from rubric.catalogue import Catalogue
 from rubric.choices import KINDS, answers, change_of
 from rubric.choosing.kinds import Place, one_of, record
 from rubric.drafting import Answered, Ask, Brief, Precedent
-from rubric.hygiene import fence
+from rubric.hygiene import clean, fence
 from rubric.inventory import keyed, shown_number
 from rubric.proposals.plan import taken_branch
 from rubric.reading import exact, template_of
@@ -165,18 +165,22 @@ def fill_ask(brief: Brief, catalogue: Catalogue, rule: Rule, number: int, recipe
 
 def fields_of(brief: Brief, reply: Answered, ask: Ask, recipe: str, place: str) -> tuple[str, Change]:
     """The target and the typed change. Raises `Unreadable` for a reply that does not fit the form or the change's own rules."""
-    _fits(reply.value, ask.form, "the reply")
+    fields = _fitted(reply.value, ask.form, "the reply")
     try:
-        return change_of(recipe, brief, place, reply.value)
+        return change_of(recipe, brief, place, fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise Unreadable("change_invalid", f"{'.'.join(map(str, first['loc']))[:80]}: {first['type']}") from None
+        where = ".".join(map(str, first["loc"][:2]))  # recipe and field; what lies deeper may be a key that the model wrote
+        raise Unreadable("change_invalid", f"{where}: {first['type']}") from None
     except (KeyError, ValueError, TypeError) as error:
         raise Unreadable("change_invalid", f"it cannot be written down ({type(error).__name__})") from None
 
 
-def _fits(given: Any, form: dict[str, Any], place: str) -> None:
-    """Holds a reply against its form. A server may promise to do so; only a look shows that it did."""
+def _fitted(given: Any, form: dict[str, Any], place: str) -> Any:
+    """A reply that was held against its form, its free texts clean. A server may promise to hold it; only a look shows that it did.
+
+    A choice is no free text: one with a hidden character in it is not on the list.
+    """
     kind = str(form["type"])
     kinds: dict[str, type | tuple[type, ...]] = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
     if not isinstance(given, kinds[kind]) or (kind == "integer" and isinstance(given, bool)):
@@ -185,19 +189,21 @@ def _fits(given: Any, form: dict[str, Any], place: str) -> None:
     if kind == "object":
         if set(value) != set(form["properties"]):
             raise Unreadable("reply_invalid", f"{place} has other fields than asked for")
-        for name, inner in form["properties"].items():
-            _fits(value[name], inner, name)
-    elif kind == "array":
+        return {name: _fitted(value[name], inner, name) for name, inner in form["properties"].items()}
+    if kind == "array":
         if not form.get("minItems", 0) <= len(value) <= form.get("maxItems", 1000):
             raise Unreadable("reply_invalid", f"{place} has {len(value)} items")
-        for item in value:
-            _fits(item, form["items"], place)
-    elif "enum" in form and value not in form["enum"]:
-        raise Unreadable("not_a_choice", f"{place} is none of the choices")
-    elif kind == "string" and len(value) > form.get("maxLength", 10_000):
-        raise Unreadable("reply_invalid", f"{place} is too long")
+        return [_fitted(item, form["items"], place) for item in value]
+    if "enum" in form:
+        if value not in form["enum"]:
+            raise Unreadable("not_a_choice", f"{place} is none of the choices")
+    elif kind == "string":
+        if len(value) > form.get("maxLength", 10_000):
+            raise Unreadable("reply_invalid", f"{place} is too long")
+        value = clean(value)[0]
     elif kind == "integer" and not form.get("minimum", -(2**31)) <= value <= form.get("maximum", 2**31):
         raise Unreadable("reply_invalid", f"{place} is out of range")
+    return value
 
 
 # ---- the yardstick: everything in one go, as a raw comment would reach a coding agent
@@ -221,7 +227,8 @@ def _turn(brief: Brief) -> str:
 
 def _shuffled(items: list[Any], seed: str) -> list[Any]:
     """In an order that the seed alone decides."""
-    return sorted(items, key=lambda one: hashlib.sha256(f"{seed} {one}".encode()).digest())
+    order = sorted(range(len(items)), key=lambda place: hashlib.sha256(f"{seed} {place}".encode()).digest())
+    return [items[place] for place in order]
 
 
 def _comment(brief: Brief) -> str:
@@ -272,4 +279,4 @@ def _text(value: dict[str, Any], name: str) -> str:
     found = value.get(name)
     if not isinstance(found, str):
         raise Unreadable("reply_invalid", f"{name} is no text")
-    return found
+    return clean(found)[0]

@@ -11,6 +11,8 @@ CODES = {
     "no_evidence": "no quote carries the hint",
     "placeholder_in_change": "a text of the change holds a placeholder of masked data, which would be written into the target",
     "value_in_cue": "a cue holds what was read from the ticket, or looks like an identifier; it would be written into the target",
+    "foreign_text_in_change": "a text of the change brings in what its target's config does not hold, and what could act or lead elsewhere",
+    "instructs_a_machine": "the case speaks to a machine, as if to steer whoever drafts from it; read the hint as if its author had written it",
     "invented_rule": "the hint claims something that no quote carries",
     "needs_worked_example": "the hint was not tried on a case",
     "target_unknown": "something that the hint names does not exist in the target",
@@ -39,7 +41,7 @@ CODES = {
 }
 """code → what it means"""
 WARNINGS = frozenset({
-    "value_in_cue", "needs_worked_example", "target_careful", "scores_unchecked", "templates_missing",
+    "value_in_cue", "instructs_a_machine", "needs_worked_example", "target_careful", "scores_unchecked", "templates_missing",
     "third_level", "too_few_look_alikes", "tightens_extraction", "risk_understated", "twin",
 })  # fmt: skip
 """Codes that a gatekeeper may overrule; every other one blocks confirming."""

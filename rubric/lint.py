@@ -12,6 +12,7 @@ from rubric.inventory import branches, find, ids_beside, is_named, keyed, scope_
 from rubric.publishable import private_cues
 from rubric.reading import PLACEHOLDER
 from rubric.schema import Case, Finding, Hint, Risk, Step, text_of
+from rubric.suspicion import foreign, told
 
 _RISKS = list(Risk)
 
@@ -29,6 +30,7 @@ def lint(
     return [
         *_evidence(hint, case),
         *_masked(hint, case, inventory),
+        *_foreign(hint, case, inventory),
         *_place(hint, card, inventory),
         *_stability(hint, inventory),
         *_names(hint.change, inventory),
@@ -53,6 +55,13 @@ def _masked(hint: Hint, case: Case, inventory: Inventory) -> Iterator[Finding]:
             yield finding("placeholder_in_change", field)
     if isinstance(hint.change, r.PromoteOtherIntent | r.RefineIntentBoundary) and private_cues(hint.change.cues, case, inventory):
         yield finding("value_in_cue", "change.cues")
+
+
+def _foreign(hint: Hint, case: Case, inventory: Inventory) -> Iterator[Finding]:
+    for field, kinds in foreign(hint.change, inventory).items():
+        yield finding("foreign_text_in_change", field, ", ".join(kinds))
+    if said := told(case):
+        yield finding("instructs_a_machine", "evidence", said)
 
 
 def _evidence(hint: Hint, case: Case) -> Iterator[Finding]:

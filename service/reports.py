@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlmodel import Session
 
+from rubric import suspicion
 from rubric.calibration import Calibration, calibrate
 from rubric.findings import named_by
 from rubric.schema import Hint, Step
@@ -291,7 +292,8 @@ def case_words(session: Session, case_id: str) -> dict[str, Any]:
     if row is None:
         raise NotFound(f"there is no case {case_id!r}")
     locale = ((row.work or {}).get("ticket") or {}).get("locale", "en")
-    return {"comment": row.comment or "", "leaf": row.leaf or "", "locale": locale, "masked": row.masked, "hidden": row.hidden}
+    told = suspicion.told(row.case) if row.work else ""
+    return {"comment": row.comment or "", "leaf": row.leaf or "", "locale": locale, "masked": row.masked, "hidden": row.hidden, "suspicious": told}
 
 
 def decisions(session: Session, hint_id: str) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from rubric.hygiene import clean, cut
 from rubric.lint import lint
 from rubric.recipes import Change
 from rubric.schema import Hint, Outcome, Verdict
+from rubric.suspicion import noted
 from service import proving
 from service.answering import Tests, answered
 from service.db import Database
@@ -195,12 +196,10 @@ def _write(db: Database, ports: Ports, catalogue: Catalogue, row: cases.CaseRow,
         if case is None or case.state is not DraftState.queued:
             return  # revised or answered meanwhile
         if answer.abstained:
-            history.move(
-                session, case, DraftState.abstained, by=ports.critic.name, why=answer.abstained.reason,
-                outcome=answer.abstained.outcome, reason=answer.abstained.reason,
-            )  # fmt: skip
+            why = noted(answer.abstained.reason, case.case)
+            history.move(session, case, DraftState.abstained, by=ports.critic.name, why=why, outcome=answer.abstained.outcome, reason=why)
             return
-        history.move(session, case, DraftState.drafted, by=ports.critic.name, why=f"{len(answer.drafted)} hint(s)")
+        history.move(session, case, DraftState.drafted, by=ports.critic.name, why=f"{len(answer.drafted)} hint(s)", reason=None)
         for number, (hint, findings) in enumerate(answer.drafted, start=1):
             text = hint.model_dump(mode="json", by_alias=True)
             row_of_hint = hints.HintRow(

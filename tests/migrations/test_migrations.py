@@ -216,7 +216,6 @@ def contents(db: Database) -> dict[str, int]:
         return {name: int(session.connection().execute(text(f"SELECT COUNT(*) FROM {name}")).scalar_one()) for name in there}
 
 
-
 def test_keys_are_made_and_enforced(empty: str, connector: Connector) -> None:
     """Every foreign key of the code stands in the database, with what happens on a delete."""
     command.upgrade(config_for(empty), "head")
