@@ -72,7 +72,7 @@ def _filled(loop: Loop, number: int, ground: Ground, most: int) -> tuple[Databas
     made = (one.model_dump() for one in decisions(number, ground))
     with sqlite3.connect(file) as store:  # without an eye on keys: nobody looks at the cases behind these decisions
         while some := list(islice(made, 5000)):
-            rows = [{**one, "at": one["at"].isoformat(" ", "microseconds")} for one in some]
+            rows = [{**one, "at": one["at"].replace(tzinfo=None).isoformat(" ", "microseconds")} for one in some]
             names = list(rows[0])
             store.executemany(f"INSERT INTO examples ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})", rows)
             words = [(word, one["hint_id"]) for one in some for word in examples.words_of(one["target"], one["comment"])]

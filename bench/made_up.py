@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from rubric.catalogue import RECIPES
 from service.store.examples import Example
@@ -20,7 +20,7 @@ second other same wrong right missing different should must weight score match t
 SYLLABLES = [f"{consonant}{vowel}" for consonant in "bdfgklmnprstv" for vowel in "aeio"]
 RARE = 20_000
 """different rare words; the lower their number, the more often they come"""
-FIRST = datetime(2024, 1, 1)
+FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
