@@ -85,7 +85,7 @@ def drafts(loop: Loop, most: int, rounds: int, tell: Tell) -> tuple[Figure, list
     number, catalogue = 0, load()
     for round_number in range(rounds):
         db = Database(f"sqlite:///{loop.folder / f'drafts-{round_number}.db'}", enqueue=lambda *_: None)
-        rejected = _taken_in(db, loop.cases)[:most]
+        rejected = taken_in(db, loop.cases)[:most]
         number, trials = len(rejected), Trials(loop.ports)
         start = time.perf_counter()
         for case_id in rejected:
@@ -98,7 +98,7 @@ def drafts(loop: Loop, most: int, rounds: int, tell: Tell) -> tuple[Figure, list
     return Figure("drafts, critic and trials", "drafts/s", rates, note=f"{number} rejections, {len(found)} hints"), found
 
 
-def _taken_in(db: Database, documents: Sequence[dict[str, Any]]) -> list[str]:
+def taken_in(db: Database, documents: Sequence[dict[str, Any]]) -> list[str]:
     """All cases, masked, in new tables; the ids of the rejections."""
     command.upgrade(config_for(db.url), "head")
     deliveries = [intake.Delivery("bench", NAME, parse_case(json.dumps(one).encode()), db.now()) for one in documents]

@@ -1,4 +1,4 @@
-"""How fast it is here: `make bench`. Intake against a bare endpoint, replay, drafts, and the gate of a pull; a table at the end.
+"""How fast it is here: `make bench`. Intake against a bare endpoint, replay, drafts, the critic, and the gate of a pull; a table at the end.
 
 Machines differ, and this one may have other work, so intake is judged by a ratio: ours and bare take turns in one run (A B A B …), each
 round of ours is divided by the round of bare beside it, and the median of these ratios is what counts. 0.4 at 8 connections is asked for.
@@ -30,7 +30,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import intake, loop
+from bench import critic, intake, loop
 from bench.figures import Figure, as_table
 from tests.samples.postgres import Cluster, NoPostgres
 
@@ -50,10 +50,28 @@ class Size:
     draft_rounds: int
     pulls: int
     gate_rounds: int
+    stores: tuple[int, ...]
+    """decisions that the precedent critic looks back on"""
+    answers: int
+    answer_rounds: int
 
 
-FULL = Size(rounds=5, requests={1: 80, 8: 250, 32: 250}, replays=7, drafts=20, draft_rounds=3, pulls=5, gate_rounds=3)
-QUICK = Size(rounds=1, requests={1: 8, 8: 24, 32: 64}, replays=1, drafts=4, draft_rounds=1, pulls=1, gate_rounds=1)
+FULL = Size(
+    rounds=5, requests={1: 80, 8: 250, 32: 250}, replays=7, drafts=20, draft_rounds=3, pulls=5, gate_rounds=3,
+    stores=critic.STORES, answers=20, answer_rounds=7,
+)  # fmt: skip
+QUICK = Size(
+    rounds=1,
+    requests={1: 8, 8: 24, 32: 64},
+    replays=1,
+    drafts=4,
+    draft_rounds=1,
+    pulls=1,
+    gate_rounds=1,
+    stores=(20, 40, 80),
+    answers=2,
+    answer_rounds=1,
+)
 BATCHES = (1, 20, 100)
 
 
@@ -67,7 +85,7 @@ def speed(
     require_postgres: Annotated[bool, typer.Option("--require-postgres", help="fail where no Postgres is installed")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one line of JSON; the table goes to stderr")] = False,
 ) -> None:
-    """Measure intake, replay, drafts and the gate on this machine. Progress is shown on stderr."""
+    """Measure intake, replay, drafts, the critic and the gate on this machine. Progress is shown on stderr."""
     screen, start = Console(stderr=True, soft_wrap=True), time.monotonic()
 
     def tell(line: str) -> None:
@@ -82,7 +100,8 @@ def speed(
             figures += _postgres(place, size, require_postgres, tell)
         figures += loop.replays(place, BATCHES, size.replays, tell)
         drafts, hints = loop.drafts(place, size.drafts, size.draft_rounds, tell)
-        figures += [drafts, loop.gates(place, hints, size.pulls, size.gate_rounds, tell)]
+        figures += [drafts, *critic.answers(place, size.stores, size.answers, size.answer_rounds, tell), *critic.tokens(place.folder, 3, tell)]
+        figures.append(loop.gates(place, hints, size.pulls, size.gate_rounds, tell))
     Console(stderr=as_json, width=None if sys.stdout.isatty() else 160).print(as_table(figures))
     if as_json:
         print(json.dumps({"seconds": round(time.monotonic() - start, 1), "rows": [one.to_json() for one in figures]}))

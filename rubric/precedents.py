@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from pydantic import ValidationError
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 
 from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted, Precedent
@@ -197,10 +197,10 @@ def said_of(comment: str, catalogue: Catalogue, recipe: str) -> int:
 
 def nearest(comment: str, precedents: Sequence[Precedent]) -> list[Precedent]:
     """The precedents with the most alike comments, at most five, best first."""
-    said = fold(comment)
-    scored = [(fuzz.token_set_ratio(said, fold(one.comment)), one) for one in precedents]
-    close = sorted((one for one in scored if one[0] >= NEAR and len(content(one[1].comment)) >= 2), key=lambda one: (-one[0], one[1].case_id))
-    return [one for _, one in close[:NEAREST]]
+    texts = [fold(one.comment) for one in precedents]
+    scored = process.extract(fold(comment), texts, scorer=fuzz.token_set_ratio, processor=None, score_cutoff=NEAR, limit=None)
+    close = [(score, precedents[place]) for _, score, place in scored if len(content(precedents[place].comment)) >= 2]
+    return [one for _, one in sorted(close, key=lambda one: (-one[0], one[1].case_id))[:NEAREST]]
 
 
 def varied_precedents(brief: Brief, most: int, first: str = "", step: str = "") -> list[Precedent]:

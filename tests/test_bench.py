@@ -19,9 +19,13 @@ def test_the_bench_measures_everything() -> None:
     rows = {row["what"]: row for row in json.loads(done.stdout)["rows"]}
     intake = [f"intake SQLite, {connections}" for connections in ("1 connection", "8 connections", "32 connections")]
     others = [*(f"replay, {batch} at once" for batch in (1, 20, 100)), "drafts, critic and trials", "gate, affected steps"]
+    others += [f"precedent critic, {number} decisions" for number in (20, 40, 80)]
+    others += ["model draft, the first of an hour", "model draft, rubric in the cache"]
     assert set(rows) == {*intake, "intake SQLite, 8 connections, until masked", *others}
     for row in rows.values():
         assert {"unit", "n", "median", "min", "max"} <= set(row) and 0 < row["min"] <= row["median"] <= row["max"] and row["n"] > 0, row
+    assert rows["precedent critic, 80 decisions"]["ratio"] > 0
+    assert rows["model draft, rubric in the cache"]["ratio"] < 1 < rows["model draft, the first of an hour"]["ratio"]
     for name in intake:
         assert rows[name]["ratio"] > 0 < rows[name]["bare_median"]
 

@@ -127,7 +127,7 @@ def _read(db: Database, ports: Ports, case_id: str) -> tuple[cases.CaseRow, _Aro
 def _around(session: Session, ports: Ports, row: cases.CaseRow) -> _Around:
     rejected = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.rejected, NEIGHBOURS)]
     accepted = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.accepted, NEIGHBOURS)]
-    known = [one.precedent for one in examples.usable(session, row.target, PRECEDENTS) if one.case_id != row.id]
+    known = [one for one in examples.usable(session, row.target, PRECEDENTS, like=row.comment or "") if one.case_id != row.id]
     inputs = originals.bodies(session, [row.id, *(one.case_id for one in (*accepted[: ports.limits.controls], *rejected[:COMPANIONS]))])
     open_hints = hints.in_play(session, row.target, IN_PLAY)
     sealed = cases.held_out(session, {hint.case_id for hint in open_hints})

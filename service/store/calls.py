@@ -94,8 +94,11 @@ class Purse:
         self._spent = {cap: before + most for cap, before in self._spent.items()}
         self._of_case[case_id] = spent + most, number + 1
         name = hashlib.sha256(f"{case_id} {number + 1}".encode()).hexdigest()[:32]
-        what = {"sha": ask.sha, "ask": ask.name, "key": ask.key, "model": model, "batch": batch}
-        self._session.add(Call(id=name, case_id=case_id, number=number + 1, most_usd=most, asked_at=self._now, **what))
+        call = Call(
+            id=name, case_id=case_id, sha=ask.sha, ask=ask.name, key=ask.key, number=number + 1, model=model, most_usd=most, asked_at=self._now
+        )
+        call.batch = batch
+        self._session.add(call)
         return name
 
     def _look(self, case_id: str) -> tuple[float, int]:

@@ -25,27 +25,11 @@ from service.store import calls
 from service.store.calls import Caps
 from tests.samples import messages
 from tests.samples.messages import EXPIRED, MessagesStub, Said
+from tests.samples.reader import WHOLE, tells, which
 from tests.samples.world import World
 
 CATALOGUE = load()
 PLENTY = Caps(case=100, hour=100, day=100)
-RULES = {"rules": [{"quotes": [{"source": "comment", "quote": "wrong person"}], "wants": "the other record"}]}
-WHOLE = 8
-"""asks of one draft: rules, three times where, three times which, and what"""
-
-
-def which(body: dict[str, Any]) -> str:
-    """The ask that a request is, by its form."""
-    fields = body["output_config"]["format"]["schema"]["properties"]
-    if "choice" in fields:
-        return "locate" if "adjust_fetch_weight" in fields["choice"]["enum"] else "target"
-    return "rules" if "rules" in fields else "fill"
-
-
-def tells(body: dict[str, Any]) -> Said:
-    """A model that reads the comment right."""
-    given = {"rules": RULES, "locate": {"choice": "adjust_fetch_weight"}, "target": {"choice": "fetch:postcode"}, "fill": {"to": 1}}
-    return given[which(body)]
 
 
 class Desk:
