@@ -27,7 +27,7 @@ serve: setup ## start the server; settings come from the environment or .env
 test: setup ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-bench: setup ## measure this machine: intake against a bare endpoint, replay, drafts, gate
+bench: setup ## measure this machine: intake against a bare endpoint, replay, drafts, critic, gate
 	$(BIN)/python -m bench.speed
 
 lint: setup ## look at style, form and types

@@ -7,12 +7,10 @@ from rubric import recipes as r
 from rubric.catalogue import Card, Catalogue
 from rubric.conflicts import against
 from rubric.entries import Entry, Inventory
-from rubric.findings import finding, texts_of
+from rubric.findings import finding
 from rubric.inventory import branches, find, ids_beside, is_named, keyed, scope_exists, shown_number, shown_text, template, under
-from rubric.publishable import private_cues
-from rubric.reading import PLACEHOLDER
 from rubric.schema import Case, Finding, Hint, Risk, Step, text_of
-from rubric.suspicion import foreign, told
+from rubric.writing import would_write
 
 _RISKS = list(Risk)
 
@@ -29,8 +27,7 @@ def lint(
     card = catalogue.recipe(hint.recipe)
     return [
         *_evidence(hint, case),
-        *_masked(hint, case, inventory),
-        *_foreign(hint, case, inventory),
+        *would_write(hint, case, inventory),
         *_place(hint, card, inventory),
         *_stability(hint, inventory),
         *_names(hint.change, inventory),
@@ -46,22 +43,6 @@ def lint(
 def confirmable(findings: Sequence[Finding]) -> bool:
     """Whether a gatekeeper may confirm: no finding blocks."""
     return not any(found.blocks for found in findings)
-
-
-def _masked(hint: Hint, case: Case, inventory: Inventory) -> Iterator[Finding]:
-    """A placeholder stands for somebody's data; in a template it would go out to everybody. So would what is no placeholder and should be."""
-    for field, text in texts_of("change", hint.change.model_dump(mode="json")):
-        if PLACEHOLDER.search(text):
-            yield finding("placeholder_in_change", field)
-    if isinstance(hint.change, r.PromoteOtherIntent | r.RefineIntentBoundary) and private_cues(hint.change.cues, case, inventory):
-        yield finding("value_in_cue", "change.cues")
-
-
-def _foreign(hint: Hint, case: Case, inventory: Inventory) -> Iterator[Finding]:
-    for field, kinds in foreign(hint.change, inventory).items():
-        yield finding("foreign_text_in_change", field, ", ".join(kinds))
-    if said := told(case):
-        yield finding("instructs_a_machine", "evidence", said)
 
 
 def _evidence(hint: Hint, case: Case) -> Iterator[Finding]:

@@ -212,13 +212,14 @@ class Backfill:
     def _reserved(self, asks: Sequence[tuple[str, Ask]], tally: Tally) -> tuple[dict[str, Ask], bool]:
         """(call → ask, whether the caps in time allow more)"""
         found: dict[str, Ask] = {}
+        priced = [(case_id, ask, self._batches.most(ask)) for case_id, ask in asks]
         with self._db.begin() as session:
             purse = calls.Purse(session, self._caps)
-            for case_id, ask in asks:
+            for case_id, ask, most in priced:
                 if case_id in tally.aside:
                     continue
                 try:
-                    found[purse.open(case_id, ask, self._batches.name, self._batches.most(ask), calls.SENDING)] = ask
+                    found[purse.open(case_id, ask, self._batches.name, most, calls.SENDING)] = ask
                 except calls.Spent as spent:
                     if spent.cap != "case":
                         tally.stopped, tally.wait = f"spend_cap_{spent.cap}", spent.wait

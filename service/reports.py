@@ -1,6 +1,7 @@
 """Reads that join: lists, one item with all that belongs to it, and where a case has got to. Never writes."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -166,11 +167,10 @@ def mark(at: datetime, thing_id: str) -> str:
 def place(after: str | None) -> tuple[datetime, str] | None:
     """Where a page starts; a mark that is none starts at the beginning."""
     at, _, thing_id = (after or "").partition("~")
-    try:
+    with suppress(ValueError):
         found = datetime.fromisoformat(at)
-    except ValueError:
-        return None
-    return (found, thing_id) if thing_id and found.tzinfo else None
+        return (found, thing_id) if thing_id and found.tzinfo else None
+    return None
 
 
 def hint_item(session: Session, hint_id: str) -> HintItem:
@@ -182,14 +182,14 @@ def hint_item(session: Session, hint_id: str) -> HintItem:
     work = handoffs.of_hint(session, hint_id)
     waiting = next((one for one in work if one.state == "waiting"), None)
     made = pulls.of_hint(session, hint_id)
-    around = hints.around(session, row)
+    before, after = hints.around(session, row)
     return HintItem(
         **row.model_dump(exclude={"step", "recipe", "target_id"}), edited=row.current != row.draft, case_name=case.name,
         case=case.work or {}, masked=case.masked, hidden=case.hidden, side=case.side, undo_until=waiting.due_at if waiting else None,
         handoffs=[one.model_dump(mode="json") for one in work], pulls=[one.model_dump(mode="json", exclude={"body", "row"}) for one in made],
         duplicates=hints.duplicate_ids(session, hint_id), together=hints.group_sizes(session, [row]).get((row.target, row.change_hash), 0),
         moves=_with_edits(session, hint_id, _moves(session, ("hints", row.id), *(("pulls", one.id) for one in made))),
-        before=around[0], next=around[1], conflicts=_conflicts(session, row),
+        before=before, next=after, conflicts=_conflicts(session, row),
         calibration=calibrate(hints.decided(session, row.target, row.critic), row.weight or 0.0),
     )  # fmt: skip
 

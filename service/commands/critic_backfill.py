@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from string import digits
 from typing import Annotated
 
 import typer
@@ -53,8 +54,7 @@ def backfill_command(
         raise Refused("a backfill asks a model: set TRIAGE_CRITIC=claude and TRIAGE_CLAUDE_KEY")
     name = _target(settings, target)
     with _place(settings) as place:
-        busy = {case_id for flow, case_id in things_of(place.engine.active(("draft:",), taken_up=True)) if flow == "draft"}
-        picked = pick(place.db, name, [DraftState(one.value) for one in of or ()], busy, limit)
+        picked = pick(place.db, name, [DraftState(one.value) for one in of or ()], _busy(place.engine), limit)
         try:
             tally = _driven(place.work, picked, wait, every, screen)
         except UNREACHABLE as error:
@@ -74,6 +74,12 @@ def _target(settings: Settings, asked: str | None) -> str:
     if name is None or name not in settings.targets:
         raise Refused(f"name the target: --target NAME, one of {', '.join(settings.targets) or 'TRIAGE_TARGETS, which is empty'}", 64)
     return name
+
+
+def _busy(engine: Engine) -> set[str]:
+    """Cases whose draft runs, or was asked for: by a person, or by a backfill that handed them over. Others stand in the queue or wait for a model."""
+    asked_for = {name for name in engine.active(("draft:",)) if not name.rpartition(":")[2].startswith((*digits, "wait-"))}
+    return {case_id for _, case_id in things_of(asked_for | engine.active(("draft:",), taken_up=True))}
 
 
 @dataclass(frozen=True)

@@ -89,18 +89,14 @@ def score_command(
     first, *others = _arms(arms)
     answers = _drafted(first, given, screen)
     if rows:
-        lines = ({**vars(answer), "label": vars(given.known[answer.external_id])} for answer in answers)
-        rows.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        rows.write_text("".join(json.dumps({**vars(one), "label": vars(given.known[one.external_id])}) + "\n" for one in answers), encoding="utf-8")
     result: dict[str, Any] = {"critic": first.value, **score(answers, given.known), "precedents": precedents.value, "side": only.value}
     result["arms"] = [_held_against(answers, arm.value, _drafted(arm, given, screen), given.known) for arm in others]
     if against:
         theirs = baseline_answers(against, given.documents, given.known, load())
         result["against"] = _held_against(answers, against.value, theirs, given.known)
     result["seconds"] = round(time.monotonic() - start, 1)
-    if as_json:
-        typer.echo(json.dumps(result))
-    else:
-        show(result)
+    typer.echo(json.dumps(result)) if as_json else show(result)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,9 @@ def test_old_rejections_are_asked_about_once_and_wait_for_the_server_s_draft(fol
         assert (found["cases"], found["handed_over"], found["rounds"], found["asked"], found["answered"]) == (3, 3, 1, 3, 3)
         assert found["tokens"] > 0 < found["usd"] and found["aside"] == {} and found["stopped"] == ""
         again = triage(folder, "critic", "backfill", url=stub.url)
+        assert json.loads(triage(folder, "critic", "backfill", "--json", url=stub.url).stdout)["cases"] == 0  # they wait for the server
+        anew = triage(folder, "critic", "backfill", "--of", "abstained", "--of", "failed", "--json", url=stub.url)
+        assert anew.returncode == 0 and json.loads(anew.stdout)["cases"] == 0
     assert again.returncode == 0 and "handed over to the draft" in again.stdout
     assert sum(seen.path == "/v1/messages/batches" for seen in stub.requests) == 1 and stub.calls == 0
 
