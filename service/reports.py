@@ -179,9 +179,8 @@ def hint_item(session: Session, hint_id: str) -> HintItem:
     case = cases.get(session, row.case_id) if row else None
     if row is None or case is None:
         raise NotFound(f"there is no hint {hint_id!r}")
-    work = handoffs.of_hint(session, hint_id)
+    work, made = handoffs.of_hint(session, hint_id), pulls.of_hint(session, hint_id)
     waiting = next((one for one in work if one.state == "waiting"), None)
-    made = pulls.of_hint(session, hint_id)
     before, after = hints.around(session, row)
     return HintItem(
         **row.model_dump(exclude={"step", "recipe", "target_id"}), edited=row.current != row.draft, case_name=case.name,
