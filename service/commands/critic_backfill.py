@@ -77,7 +77,7 @@ def _target(settings: Settings, asked: str | None) -> str:
 
 
 def _busy(engine: Engine) -> set[str]:
-    """Cases whose draft runs, or was asked for: by a person, or by a backfill that handed them over. Others are queued or wait for a model."""
+    """Cases whose draft runs or was asked for, by a person or by a backfill that handed them over. Others stand in the queue or wait for a model."""
     asked_for = {name for name in engine.active(("draft:",)) if not name.rpartition(":")[2].startswith((*digits, "wait-"))}
     return {case_id for _, case_id in things_of(asked_for | engine.active(("draft:",), taken_up=True))}
 

@@ -26,6 +26,7 @@ from service.store.calls import Caps
 from tests.samples import messages
 from tests.samples.messages import EXPIRED, MessagesStub, Said
 from tests.samples.reader import WHOLE, tells, which
+from tests.samples.small import small_host
 from tests.samples.world import World
 
 CATALOGUE = load()
@@ -90,6 +91,36 @@ def test_many_courses_advance_in_lockstep_and_the_drafts_pay_for_nothing(at: Cal
     assert [str(desk.world.case(one).state) for one in ids] == 3 * ["drafted"]
     assert desk.stub.calls == 0 and {call.kind for call in desk.made(*ids)} == {"answered"}
     assert desk.world.hint_of(ids[0]).hint.confidence.replay == "moved"
+
+
+def test_the_brief_holds_precedents_neighbours_and_open_hints_as_the_draft_s_does(at: Callable[..., Desk]) -> None:
+    desk = at()
+    world = desk.world
+    world.accepts("email")
+    first = desk.rejects(8)
+    world.runs()
+    paid = desk.stub.calls
+    for one in first:
+        world.confirms(world.hint_of(one).id) if one == first[0] else world.marks_duplicate(world.hint_of(one).id, of=world.hint_of(first[0]).id)
+    later = [world.rejects("email postcode", f"wrong person, number {one}") for one in range(2)]
+    assert desk.runs(later).done == 2
+    world.runs()
+    shown = critic.brief_of(world.db, world.ports, later[0])
+    assert shown is not None and shown.precedents and shown.rejected and shown.accepted and shown.open_hints
+    assert desk.stub.calls == paid == 8 * WHOLE and len(desk.made(*later)) == 2 * WHOLE
+    assert [str(world.case(one).state) for one in later] == 2 * ["drafted"]
+
+
+def test_a_case_without_anybody_to_ask_is_handed_over_at_once(at: Callable[..., Desk]) -> None:
+    """Its leaf is gone from the target: the draft says so, and no model is asked."""
+    desk = at()
+    (one,) = desk.rejects(1)
+    desk.world.with_ports(hosts={"bank": small_host(**{"config/intents.json": b'{"tree": {"cards": {"leaves": {"other": {}}}}}\n'})})
+    assert (desk.runs([one]).done, desk.stub.requests) == (1, [])
+    assert desk.world.runs().case(one).outcome == "not_reproducible"
+    (two,) = desk.rejects(1)
+    desk.world.with_ports(hosts={})
+    assert desk.runs([two]).aside == {two: "target_unknown"}
 
 
 def test_what_a_batch_costs_is_half_and_stands_in_the_ledger(at: Callable[..., Desk]) -> None:
