@@ -175,7 +175,7 @@ def test_a_process_whose_name_is_taken_takes_no_more_flows_and_says_so(server: S
     db = Database(server.url, enqueue=engine.enqueue)
     clock = Clock(db, engine, settle=0)
     # the test server is unsafe on purpose, so its own check is left out
-    parts = SimpleNamespace(engine=engine, db=SimpleNamespace(check=lambda: None), house=SimpleNamespace(ports=small_ports(tmp_path)))
+    parts = SimpleNamespace(engine=engine, db=SimpleNamespace(check=lambda: None), house=SimpleNamespace(ports=small_ports(tmp_path)), _watch=None)
 
     def status(thing: str, wanted: str, seconds: float) -> str:
         """The state of a flow after a while, or when it is the wanted one."""
