@@ -40,7 +40,7 @@ def place(target: str) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the critic said of one case: the first hint, or the outcome of an abstention (step `none`)."""
+    """What the critic said of one case: the first hint, or the outcome of an abstention (step `none`); or nothing, see `failed`."""
 
     external_id: str
     step: str
@@ -49,14 +49,19 @@ class Answer:
     sure: bool = False
     why: str = ""
     seconds: float = 0.0
+    failed: str = ""
+    """code of what kept the critic from answering: neither a hint nor an abstention, and in no share"""
 
 
 def score(answers: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, Any]:
     """Shares with 95 % intervals. Step and recipe count abstentions as answers; target counts the cases that call for a change.
 
+    Cases without an answer are counted under `failed`, by code, and nowhere else.
     `by_cluster` beside an interval is the one of whole clusters drawn again: cases of one cause are not many pieces of evidence.
     """
-    pairs = [(answer, labels[answer.external_id]) for answer in answers]
+    everything = [(answer, labels[answer.external_id]) for answer in answers]
+    pairs = [pair for pair in everything if not pair[0].failed]
+    failed = Counter(answer.failed for answer in answers if answer.failed)
     fixes = [(answer, label) for answer, label in pairs if label.step != NONE]
     rest = [answer for answer, label in pairs if label.step == NONE]
     drafted = [(answer, label) for answer, label in pairs if answer.step != NONE]
@@ -66,6 +71,7 @@ def score(answers: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, A
         confusion[label.step][answer.step] += 1
     return {
         "cases": len(pairs),
+        "failed": {"count": failed.total(), "by_code": dict(sorted(failed.items()))},
         "step": _clustered(pairs, _step_right),
         "recipe": _clustered(pairs, _recipe_right),
         "macro_f1": _macro_f1(pairs),
@@ -86,12 +92,14 @@ def score(answers: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, A
 def compare(first: Sequence[Answer], second: Sequence[Answer], labels: Mapping[str, Label]) -> dict[str, Any]:
     """What the first critic is right about more often than the second, on the same cases: step, recipe, and target where a change is due.
 
-    Each with the paired difference, its 95 % interval (clusters drawn again) and the exact p of McNemar. Raises `KeyError` when the cases differ.
+    Each with the paired difference, its 95 % interval (clusters drawn again) and the exact p of McNemar. A case that one of them has no answer to
+    is left out. Raises `KeyError` when the cases differ.
     """
     theirs = {answer.external_id: answer for answer in second}
     if theirs.keys() != {answer.external_id for answer in first}:
         raise KeyError("the two did not answer the same cases")
-    triples = [(answer, theirs[answer.external_id], labels[answer.external_id]) for answer in first]
+    both = [(answer, theirs[answer.external_id]) for answer in first if not (answer.failed or theirs[answer.external_id].failed)]
+    triples = [(answer, other, labels[answer.external_id]) for answer, other in both]
     fixes = [triple for triple in triples if triple[2].step != NONE]
     return {"step": _paired(triples, _step_right), "recipe": _paired(triples, _recipe_right), "target": _paired(fixes, _target_right)}
 

@@ -14,11 +14,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from connectors.ports import CriticModel
+from connectors.ports import CriticModel, PortError
 from rubric.asks import ABSTAIN, plain_ask
 from rubric.baselines import Baseline
 from rubric.catalogue import Catalogue, load
 from rubric.drafting import Abstained, Answered, Brief, Drafted, Precedent
+from rubric.expectations import record_of
 from rubric.recipes import edit_of
 from rubric.schema import Case, Outcome
 from rubric.scoring import NONE, Answer, Label, compare, score
@@ -26,6 +27,7 @@ from rubric.splits import side
 from service.asking import AskingCritic
 from service.commands.critic_room import Room, documents_of, received, room
 from service.commands.critic_tables import baseline_answers, show
+from service.lifecycle import DraftState
 from service.stages import critic
 from service.store import cases, hints
 
@@ -160,7 +162,10 @@ class _Precedents:
 
     def learn(self, case_id: str, case: Case, label: Label) -> None:
         self.cluster[case_id] = label.cluster
-        told = Precedent(case_id=case_id, comment=case.comment, leaf=case.plan.leaf, step=label.step, recipe=label.recipe, target=label.target)
+        told = Precedent(
+            case_id=case_id, comment=case.comment, leaf=case.plan.leaf, step=label.step, recipe=label.recipe, target=label.target,
+            record=record_of(case.plan),
+        )  # fmt: skip
         self._known.append((label.cluster, told))
 
 
@@ -177,14 +182,16 @@ class _RawComment:
 
     def draft(self, brief: Brief) -> Drafted | Abstained:
         outcome = self._asking.ask(brief.case_id, plain_ask(brief, self._catalogue))
-        found = (ABSTAIN, "")
-        if isinstance(outcome, Answered):
-            found = str(outcome.value.get("choice", ABSTAIN)), str(outcome.value.get("place", ""))
-        self.said[brief.case_id] = found
+        if not isinstance(outcome, Answered):
+            raise PortError(outcome.kind, "the model's answer to the one question cannot be used")
+        self.said[brief.case_id] = str(outcome.value.get("choice", ABSTAIN)), str(outcome.value.get("place", ""))
         return Abstained(outcome=Outcome.one_off, reason="measured only")
 
     def answer(self, name: str, case_id: str) -> Answer:
-        recipe, place = self.said.get(case_id, (ABSTAIN, ""))
+        """What was said of a case; `failed` where the question was not put."""
+        if case_id not in self.said:
+            return Answer(name, NONE, "", failed="not_asked")
+        recipe, place = self.said[case_id]
         if recipe not in self._catalogue.recipes:
             return Answer(name, NONE, recipe if recipe in Outcome.__members__ else Outcome.unclear_ask_back.value)
         return Answer(name, str(self._catalogue.steps_of(recipe)[0]), recipe, place)
@@ -233,13 +240,16 @@ def _answer(bench: _Bench, name: str, case_id: str) -> Answer:
     room = bench.room
     critic.draft(room.db, room.ports, room.catalogue, case_id, None if bench.raw else room.trials)
     seconds = round(time.monotonic() - start, 2)
-    if bench.raw:
-        return replace(bench.raw.answer(name, case_id), seconds=seconds)
     with room.db.read() as session:
         row = cases.get(session, case_id)
         found = hints.of_case(session, case_id)
-    if row is None or not found:
-        return Answer(name, NONE, str(row and row.outcome), why=str(row and row.reason), seconds=seconds)
+    if row is None or row.state not in (DraftState.drafted, DraftState.abstained):
+        why = str(row and row.reason or "")
+        return Answer(name, NONE, "", why=why, seconds=seconds, failed=why.partition(":")[0] or "not_drafted")
+    if bench.raw:
+        return replace(bench.raw.answer(name, case_id), seconds=seconds)
+    if not found:
+        return Answer(name, NONE, str(row.outcome), why=str(row.reason), seconds=seconds)
     first = found[0]
     moved = first.hint.confidence.replay == "moved" and first.hint.confidence.weight >= CONFIDENT
     return Answer(name, first.step, first.recipe, first.target_id, moved, json.dumps(edit_of(first.current["change"])), seconds)

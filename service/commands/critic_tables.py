@@ -27,8 +27,12 @@ def baseline_answers(which: Baseline, documents: Sequence[Mapping[str, Any]], kn
 def show(result: Mapping[str, Any]) -> None:
     """All tables of a result, to standard output."""
     screen = Console()
+    others = [*result.get("arms", []), *([result["against"]] if "against" in result else [])]
+    for name, part in [(result["critic"], result), *((other["name"], other["score"]) for other in others)]:
+        if part["failed"]["count"]:
+            screen.print(_not_answered(name, part), style="bold red", markup=False)
     screen.print(_shares(result))
-    for other in [*result.get("arms", []), *([result["against"]] if "against" in result else [])]:
+    for other in others:
         screen.print(_difference(result["critic"], other))
     steps = sorted({*result["confusion"], *(said for row in result["confusion"].values() for said in row)})
     matrix = Table("labelled, then said", *steps)
@@ -39,6 +43,13 @@ def show(result: Mapping[str, Any]) -> None:
     for recipe, row in result["recipes"].items():
         recipes.add_row(recipe, *(str(row[key]) for key in ("cases", "recipe", "right", "abstained")))
     screen.print(recipes)
+
+
+def _not_answered(name: str, part: Mapping[str, Any]) -> str:
+    """That cases are missing from every figure, how many, and why."""
+    failed, of = part["failed"]["count"], part["failed"]["count"] + part["cases"]
+    codes = ", ".join(f"{code} {number}" for code, number in part["failed"]["by_code"].items())
+    return f"NOT MEASURED: {name} gave no answer to {failed} of {of} cases ({codes}). No figure below counts them."
 
 
 def _shares(result: Mapping[str, Any]) -> Table:

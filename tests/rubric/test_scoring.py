@@ -49,11 +49,24 @@ def test_every_figure_of_a_small_table() -> None:
     assert found["recipes"].pop("not_a_defect") == {"cases": 1, "recipe": 1, "right": 0, "abstained": 1}
     assert set(found.pop("recipes")) == {"adjust_fetch_weight", "one_off"}
     assert found == {
-        "cases": 6, "step": clustered([1, 1, 1, 0, 0, 1]), "recipe": clustered([1, 1, 1, 0, 0, 1]),
+        "cases": 6, "failed": {"count": 0, "by_code": {}}, "step": clustered([1, 1, 1, 0, 0, 1]), "recipe": clustered([1, 1, 1, 0, 0, 1]),
         "macro_f1": round((2 / 3 + 1 + 1 + 0 + 2 / 4) / 5, 4), "target": share(2, 4), "coverage": 0.6667, "abstained": 2,
         "drafted": {"precision": share(2, 4)}, "confident": {"precision": share(1, 2), "coverage": 0.3333}, "nonfix": {"recall": share(1, 2)},
         "confusion": {"extraction": {"none": 1}, "fetch": {"fetch": 1}, "none": {"fetch": 1, "none": 1}, "plan": {"plan": 1}, "reply": {"reply": 1}},
     }  # fmt: skip
+
+
+def test_a_case_without_an_answer_is_counted_with_its_code_and_in_no_share() -> None:
+    """A 429 or a cap is no abstention: it is neither right where no fix was due nor wrong where one was."""
+    lost = [Answer("e", "none", "", failed="rate_limited"), Answer("d", "none", "", failed="spend_cap_day"), Answer("f", "none", "", failed="rate_limited")]
+    kept = [one for one in ANSWERS if one.external_id in "abc"]
+    found = score([*kept, *lost], LABELS)
+    assert found.pop("failed") == {"count": 3, "by_code": {"rate_limited": 2, "spend_cap_day": 1}}
+    alone = score(kept, LABELS)
+    assert alone.pop("failed") == {"count": 0, "by_code": {}} and found == alone
+    assert (found["cases"], found["abstained"], found["nonfix"]["recall"]["of"]) == (3, 0, 0)
+    for pair in ((ANSWERS, [*kept, *lost]), ([*kept, *lost], ANSWERS)):
+        assert [part["of"] for part in compare(*pair, LABELS).values()] == [3, 3, 3]
 
 
 def test_nothing_labelled_and_nothing_said() -> None:

@@ -13,12 +13,13 @@ from connectors.scripted import ScriptedCritic
 from rubric.baselines import Baseline
 from rubric.catalogue import load
 from rubric.drafting import Brief
+from rubric.expectations import record_of
 from rubric.scoring import Answer, Label
 from rubric.splits import side
 from service import cli
-from service.commands.critic_score import Counted, Kind, _Precedents, _side
+from service.commands.critic_score import Counted, Kind, _Precedents, _RawComment, _side
 from service.commands.critic_tables import baseline_answers
-from tests.samples.messages import MessagesStub, says
+from tests.samples.messages import MessagesStub, fails, refuses, says
 from tests.samples.small import small_brief
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +71,7 @@ def test_the_example_is_scored_end_to_end(inputs: list[str], tmp_path: Path) -> 
     found = json.loads(line)
     assert found.keys() == {
         "cases", "step", "recipe", "target", "macro_f1", "coverage", "abstained", "drafted", "confident", "nonfix", "confusion", "recipes",
-        "seconds", "precedents", "side", "against", "critic", "arms",
+        "seconds", "precedents", "side", "against", "critic", "arms", "failed",
     }  # fmt: skip
     assert (found["cases"], found["abstained"], found["precedents"], found["side"]) == (4, 1, "progressive", "all")
     assert [found[key]["hits"] for key in ("step", "recipe", "target")] == [4, 4, 3]
@@ -107,6 +108,34 @@ def reads(body: dict[str, Any]) -> Any:
     if "rules" in form:
         return says({"rules": []})
     return says({"choice": "abstain", "place": ""} if "place" in form else {"choice": "abstain"})
+
+
+@pytest.mark.parametrize(
+    ("arm", "answer", "codes"),
+    [
+        ("claude", fails(429), {"rate_limited": 2}),
+        ("raw-comment", fails(529), {"overloaded": 2}),
+        ("raw-comment", refuses(), {"refused": 2}),
+    ],
+)  # fmt: skip
+def test_a_draft_that_never_happened_is_no_abstention(
+    arm: str, answer: Any, codes: dict[str, int], inputs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with MessagesStub(lambda body: answer) as stub:
+        monkeypatch.setenv("TRIAGE_CLAUDE_KEY", "sk-of-the-test")
+        monkeypatch.setenv("TRIAGE_CLAUDE_URL", stub.url)
+        assert cli.main(["critic", "score", *inputs, "--json", "--limit", "2", "--arms", f"precedent,{arm}"]) == 0
+        (other,) = json.loads(capsys.readouterr().out)["arms"]
+        assert other["score"]["failed"] == {"count": 2, "by_code": codes} and other["score"]["cases"] == other["step"]["of"] == 0
+        assert cli.main(["critic", "score", *inputs, "--limit", "2", "--arms", arm]) == 0
+        told = " ".join(capsys.readouterr().out.split())
+        ((code, _),) = codes.items()
+        assert f"NOT MEASURED: {arm} gave no answer to 2 of 2 cases ({code} 2). No figure below counts them." in told
+
+
+def test_a_question_that_was_not_put_has_no_answer() -> None:
+    asking: Any = ScriptedCritic()
+    assert _RawComment(asking, load()).answer("a", "c1") == Answer("a", "none", "", failed="not_asked")
 
 
 def test_a_model_s_arm_needs_its_settings(inputs: list[str]) -> None:
@@ -178,6 +207,7 @@ def test_a_precedent_says_what_the_label_says() -> None:
     critic.draft(Brief(**{**dict(brief), "case_id": "c2"}))
     ((told,),) = [seen.precedents for seen in asked.briefs]
     assert (told.comment, told.leaf, told.step, told.recipe) == (brief.case.comment, brief.case.plan.leaf, "fetch", "adjust_fetch_weight")
+    assert told.record == record_of(brief.case.plan) == "rec_b"  # of the same customer's cases a model is shown none
 
 
 def test_a_cluster_lies_on_one_side() -> None:
