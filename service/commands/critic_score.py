@@ -244,7 +244,7 @@ def _answer(bench: _Bench, name: str, case_id: str) -> Answer:
         row = cases.get(session, case_id)
         found = hints.of_case(session, case_id)
     if row is None or row.state not in (DraftState.drafted, DraftState.abstained):
-        why = str(row and row.reason or "")
+        why = str((row and row.reason) or "")
         return Answer(name, NONE, "", why=why, seconds=seconds, failed=why.partition(":")[0] or "not_drafted")
     if bench.raw:
         return replace(bench.raw.answer(name, case_id), seconds=seconds)

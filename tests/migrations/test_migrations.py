@@ -23,6 +23,8 @@ from sqlmodel import SQLModel
 from rubric import catalogue as catalogue_module
 from rubric.catalogue import load
 from rubric.drafting import Ask
+from rubric.expectations import record_of
+from rubric.schema import Plan
 from service import store
 from service.db import Database
 from service.engine import Engine
@@ -180,6 +182,42 @@ CASE = """INSERT INTO cases (id, source, target, name, revision, content_hash, v
 HINT = """INSERT INTO hints (id, case_id, target, step, recipe, target_id, state, version, draft, current, content_hash, change_hash, findings,
     critic, rubric_version, cost, created_at) VALUES (:id, 'c1', 't', 'fetch', 'r', 'x', 'awaiting', 1, '{}', :current, '', :hash, '[]', 'c', 'v', '{}',
     '2026-03-01 12:00:00')"""
+
+
+def test_examples_of_before_get_the_record_that_their_plans_acted_on(empty: str, connector: Connector) -> None:
+    """Or else a critic would be shown other cases of the same customer, as long as an older example is like the case."""
+    config = config_for(empty)
+    command.upgrade(config, "0003")
+    two = [{"record_id": "a", "score": 3.0, "matched_fields": []}, {"record_id": "b", "score": 4.5, "matched_fields": []}]
+    call = {"name": "send", "arguments": {"record_id": "r-called"}}
+    plans: list[dict[str, Any]] = [
+        {"trace": {"record": "r-traced"}, "tool_calls": [call]}, {"trace": {"record": None}, "tool_calls": [call], "fetch": two}, {"trace": {"record": 7}},
+        {"trace": {"steps": []}, "tool_calls": [{"name": "x", "arguments": {"record_id": 7}}, call], "fetch": two}, {"fetch": two, "trace": None},
+        {"fetch": [*two, {**two[1], "record_id": "c"}]}, {"fetch": two[:1]}, {},
+    ]  # fmt: skip
+    plans = [{"intent_path": ["cards", "lost"], **plan} for plan in plans * 130]  # more than two batches
+    works: list[Any] = [{"plan": plan} for plan in plans] + [
+        None,
+        [],
+        {},
+        {"plan": {"fetch": [{"score": "x"}, 3], "tool_calls": [None, {"arguments": []}]}},
+    ]
+    rows = [{"case": f"c{number:05}", "hint": f"h{number:05}", "work": work} for number, work in enumerate(works)]
+    with connector.begin() as connection:
+        cases = text(CASE.replace("attempts)", "attempts, work)").replace("'c1'", ":case").replace("'n'", ":case").replace("0, 0)", "0, 0, :work)"))
+        connection.execute(cases.bindparams(bindparam("work", type_=JSON)), rows)
+        hint = text(HINT.replace(":id", ":hint").replace("'c1'", ":case").replace(":current", "'{}'").replace(":hash", "''"))
+        connection.execute(hint, rows)
+        connection.execute(text(EXAMPLE), rows)
+    command.upgrade(config, "head")
+    with connector.connect() as connection:
+        found = connection.execute(text("SELECT record FROM examples ORDER BY hint_id")).scalars().all()
+    assert found[:8] == ["r-traced", "", "", "r-called", "b", "", "a", ""]
+    assert found == [record_of(Plan.model_validate(plan)) for plan in plans] + 4 * [""]
+
+
+EXAMPLE = """INSERT INTO examples (hint_id, case_id, target, side, comment, leaf, step, recipe, target_id, edited, fate, at)
+    VALUES (:hint, :case, 't', 'dev', 'wrong person', 'cards/lost', 'fetch', 'r', 'x', false, 'confirmed', '2026-03-01 12:00:00')"""
 
 
 def test_cases_of_the_version_before_have_lost_no_hidden_characters_and_it_can_still_write(new_database: Callable[..., str], tmp_path: Path) -> None:

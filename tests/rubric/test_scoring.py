@@ -58,7 +58,11 @@ def test_every_figure_of_a_small_table() -> None:
 
 def test_a_case_without_an_answer_is_counted_with_its_code_and_in_no_share() -> None:
     """A 429 or a cap is no abstention: it is neither right where no fix was due nor wrong where one was."""
-    lost = [Answer("e", "none", "", failed="rate_limited"), Answer("d", "none", "", failed="spend_cap_day"), Answer("f", "none", "", failed="rate_limited")]
+    lost = [
+        Answer("e", "none", "", failed="rate_limited"),
+        Answer("d", "none", "", failed="spend_cap_day"),
+        Answer("f", "none", "", failed="rate_limited"),
+    ]
     kept = [one for one in ANSWERS if one.external_id in "abc"]
     found = score([*kept, *lost], LABELS)
     assert found.pop("failed") == {"count": 3, "by_code": {"rate_limited": 2, "spend_cap_day": 1}}
