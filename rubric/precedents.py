@@ -88,7 +88,7 @@ def adopted(brief: Brief, catalogue: Catalogue, most: int) -> list[Candidate]:
         hint = first[key]
         summary = f"The change that {times} other rejection{'s' if times > 1 else ''} asked for: {hint.recipe} at {hint.target}."
         offer = Offer(step=hint.step, target=hint.target, change=_own(brief, hint), summary=summary, signals=[], instead=summary)
-        score = IN_PLAY + 0.03 * min(times, 5) + 0.1 * min(1, said_of(brief.case.comment, catalogue, hint.recipe)) + _support(offer, near)
+        score = IN_PLAY + 0.03 * min(times, 5) + 0.1 * min(1, said_of(brief.case.comment, catalogue, hint.recipe)) + support(offer, near)
         found.append(Candidate(hint=hint_of(brief, catalogue, offer, near), score=score))
     return found
 
@@ -170,7 +170,7 @@ def rank(brief: Brief, catalogue: Catalogue, near: Sequence[Precedent]) -> list[
     for room in (boundary, promotion, extraction, fetch, plan, policy, repair, reply):
         with suppress(ValidationError):  # rooms leave out what cannot be written down; one that does not costs no other room
             for offer in room.offers(seen):
-                score = offer.score + 0.1 * min(2, said_of(brief.case.comment, catalogue, offer.change.recipe)) + _support(offer, near)
+                score = offer.score + 0.1 * min(2, said_of(brief.case.comment, catalogue, offer.change.recipe)) + support(offer, near)
                 with suppress(ValueError):  # half a character inside a tool, which no JSON can hold
                     key = offer.change.model_dump_json()
                     found[key] = max(found.get(key, (score, offer)), (score, offer), key=lambda one: one[0])
@@ -220,7 +220,8 @@ def varied_precedents(brief: Brief, most: int, first: str = "", step: str = "") 
     return [one for *_, one in sorted(placed, key=lambda row: (row[1] if first else 0, *row[:3]))[:most]]
 
 
-def _support(offer: Offer, near: Sequence[Precedent]) -> float:
+def support(offer: Offer | Hint, near: Sequence[Precedent]) -> float:
+    """What is added to a score where decisions on like comments named the same recipe, and the same place."""
     if not near:
         return 0.0
     same = sum(one.recipe == offer.change.recipe for one in near)
@@ -258,7 +259,7 @@ def hint_of(brief: Brief, catalogue: Catalogue, offer: Offer, near: Sequence[Pre
         must_not=offer.must_not,
         risk=Risk.careful if careful else card.risk.level,
         risk_reason="the owners ask for care with this entry" if careful else card.risk.reason,
-        confidence=Confidence(agree=like, of=len(near)),
+        confidence=Confidence(agree=like, of=len(near), of_precedents=True),
     )
 
 

@@ -221,6 +221,8 @@ class Confidence(Value):
 
     agree: int
     of: int
+    """how many readings of a model were taken; with `of_precedents`, how many decisions on like comments there were"""
+    of_precedents: bool = False
     replay: Literal["moved", "no_effect", "not_tried"] = "not_tried"
     weight: float = 0.0
     """what signals, effect and other rejections add up to; it puts hints in order and is no probability"""

@@ -10,14 +10,13 @@ from rubric.lint import lint
 from rubric.precedents import adopted
 from rubric.recipes import Change
 from rubric.schema import Hint, Outcome
+from rubric.standing import standing
 from service.proving import ENOUGH, Around, Proof, prove
 from service.targets import Target
 from service.trials import Trials
 
 PASSES = 2
 """how often a critic that listens is told new facts: what lint and replay have to say is not worth a third opinion"""
-SURE = 0.9
-"""score that a hint starts with which the critic offered outright"""
 ADOPTED = 8
 """changes in play for other rejections that are tried on a new one"""
 
@@ -75,7 +74,7 @@ def _tried(reply: Drafted | Abstained, brief: Brief, tests: Tests) -> Drafted | 
     if isinstance(reply, Abstained) and reply.outcome is Outcome.one_off:
         return reply
     offered = reply.hints if isinstance(reply, Drafted) else []
-    groups = [[Candidate(hint=hint, score=SURE)] for hint in offered] or [[]]
+    groups = [[Candidate(hint=hint, score=standing(hint, brief))] for hint in offered] or [[]]
     if len(groups) == 1:  # nobody offers what the codemod cannot make: it would stay untried
         more = (*adopted(brief, tests.catalogue, ADOPTED), *reply.candidates)
         groups[0] += [one for one in more if _is_codemods(one.hint, tests)]
