@@ -30,6 +30,8 @@ class Neighbour(Value):
 
     case_id: str
     case: Case
+    sealed: bool = False
+    """kept from the critic: a change is tried on it, and it stands in no brief"""
 
 
 class Brief(Value):

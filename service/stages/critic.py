@@ -125,7 +125,10 @@ def _read(db: Database, ports: Ports, case_id: str) -> tuple[cases.CaseRow, _Aro
 
 
 def _around(session: Session, ports: Ports, row: cases.CaseRow) -> _Around:
-    rejected = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.rejected, NEIGHBOURS)]
+    rejected = [
+        Neighbour(case_id=near.id, case=near.case, sealed=cases.sealed(row, near))
+        for near in cases.neighbours(session, row, Verdict.rejected, NEIGHBOURS)
+    ]
     accepted = [Neighbour(case_id=near.id, case=near.case) for near in cases.neighbours(session, row, Verdict.accepted, NEIGHBOURS)]
     known = [one for one in examples.usable(session, row.target, PRECEDENTS, like=row.comment or "") if one.case_id != row.id]
     inputs = originals.bodies(session, [row.id, *(one.case_id for one in (*accepted[: ports.limits.controls], *rejected[:COMPANIONS]))])
@@ -160,7 +163,7 @@ def _told(ports: Ports, row: cases.CaseRow, around: _Around) -> tuple[Brief, Tar
         case=row.case,
         inventory=target.inventory,
         precedents=around.precedents,
-        rejected=around.rejected,
+        rejected=[one for one in around.rejected if not one.sealed],
         accepted=around.accepted,
         open_hints=[hint for name, hint in around.open_hints if name not in around.held_out],
     )

@@ -112,6 +112,11 @@ def held_out(session: Session, case_ids: Collection[str]) -> set[str]:
     return set(session.exec(select(CaseRow.id).where(col(CaseRow.id).in_(list(case_ids)), CaseRow.side == Side.held_out)))
 
 
+def sealed(row: CaseRow, near: CaseRow) -> bool:
+    """Whether a neighbour is kept from the critic of a case, as a held-out one is from all that are not. Changes are tried on it all the same."""
+    return near.side == Side.held_out and row.side != Side.held_out
+
+
 def newest(session: Session, case_id: str) -> CaseRow | None:
     """The row of an id, or the highest revision of a case named by its external id."""
     row = session.get(CaseRow, case_id)

@@ -249,6 +249,25 @@ def test_held_out_examples_are_never_shown(world: World) -> None:
     assert "held_out" not in {sides[case_id] for case_id in shown}
 
 
+def test_a_critic_is_shown_no_held_out_neighbour_and_its_change_is_tried_on_them_all_the_same(world: World) -> None:
+    """What it drafts is measured on them; that one edit cures several must be found for them as for any other."""
+    asked = ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief)]))
+    world.with_ports(critic=asked)
+    kept = world.accepts("email", name="control")
+    ids = [world.rejects("email postcode", "wrong person", name=f"n{number}") for number in range(20)]
+    world.runs()
+    ids += [world.rejects("email postcode", "wrong person", name=f"m{number}") for number in range(20)]  # drafted with all of these in view
+    world.runs()
+    held = {one for one in ids if world.case(one).side == "held_out"}
+    assert held & set(ids[:20]) and held & set(ids[20:]) and set(ids[20:]) - held
+    for brief in asked.briefs[20:]:
+        shown = {one.case_id for one in brief.rejected}
+        assert shown >= set(ids[:20]) - held and bool(shown & held) is (brief.case_id in held)
+        assert [one.case_id for one in brief.accepted] == [kept]
+    moved = set(world.hint_of(next(one for one in ids[20:] if one not in held)).hint.also_moves)
+    assert moved & held and moved - held
+
+
 REPLAY = """
 import json, os, sys, time
 given, out = sys.argv[1:]
