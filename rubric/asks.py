@@ -24,7 +24,7 @@ from rubric.strict import Unreadable
 
 MOST_RULES, MOST_QUOTES = 3, 5
 MOST_IDS = 200
-"""places that one question lists; more are asked for in two stages"""
+"""places that one question lists; more are asked for in two stages, part and place"""
 LONGEST = 12_000
 """characters of one text that a model is shown; a cut is said aloud in its place"""
 ABSTAIN = "abstain"
@@ -120,16 +120,31 @@ def target_ask(brief: Brief, catalogue: Catalogue, rule: Rule, number: int, samp
 
 
 def parts_of(places: Sequence[Place]) -> list[Place]:
-    """The parts of a target that too many places lie in: their ids up to the first separator, or else stretches of the list."""
-    parts: dict[str, int] = {}
-    for place in places:
-        name = _part(place)
-        parts[name] = parts.get(name, 0) + 1
-    return [Place(name, f"{number} places") for name, number in sorted(parts.items())][:MOST_IDS]
+    """The parts of a target that too many places lie in, each small enough for one question."""
+    return [Place(name, f"{len(inside)} places") for name, inside in _parts(places).items()]
 
 
 def in_part(places: Sequence[Place], part: str) -> list[Place]:
-    return [place for place in places if _part(place) == part][:MOST_IDS]
+    return _parts(places).get(part, [])
+
+
+def _parts(places: Sequence[Place]) -> dict[str, list[Place]]:
+    """name → places. Ids up to the first separator where they name few enough, small enough parts; a part that is too large is cut into stretches
+    of its sorted ids, and where there are too many parts all is cut so. Up to `MOST_IDS` squared places none is left out."""
+    parts: dict[str, list[Place]] = {}
+    for place in sorted(places, key=lambda one: one.id):
+        parts.setdefault(_part(place), []).append(place)
+    found = {name: one for whole, inside in parts.items() for name, one in _stretches(whole, inside).items()}
+    if len(found) <= MOST_IDS:
+        return dict(sorted(found.items()))
+    return dict(list(_stretches("", [place for inside in parts.values() for place in inside]).items())[:MOST_IDS])
+
+
+def _stretches(whole: str, places: list[Place]) -> dict[str, list[Place]]:
+    if whole and len(places) <= MOST_IDS:
+        return {whole: places}
+    cut = [places[first : first + MOST_IDS] for first in range(0, len(places), MOST_IDS)]
+    return {f"{one[0].id} to {one[-1].id}": one for one in cut}
 
 
 def _part(place: Place) -> str:

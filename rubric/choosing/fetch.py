@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rubric.choosing.kinds import NUMBER, Fields, Kind, Place, listed, one_of
+from rubric.choosing.kinds import NUMBER, Fields, Kind, Place, filled, listed, one_of
 from rubric.drafting import Brief
 from rubric.inventory import ids_beside, keyed, shown_number, under
 from rubric.schema import Step
@@ -31,6 +31,10 @@ def _record_types(brief: Brief) -> list[Place]:
     return [Place("fetch:" + "_".join(words), "one more field to search this kind of record by") for words in types]
 
 
+def _extracted(brief: Brief) -> list[str]:
+    return [".".join(one.words) for one in brief.inventory.of(Step.extraction)]
+
+
 def _query(brief: Brief, place: str, fields: Fields) -> tuple[str, dict[str, Any]]:
     kind = place.partition(":")[2]
     field = str(fields["query"]).rpartition(".")[2]
@@ -47,9 +51,9 @@ KINDS: dict[str, Kind] = {
         "Which threshold is wrong?", lambda brief: _weights(brief, own_name=False), lambda brief, place: {"to": NUMBER}, _threshold
     ),
     "add_fetch_query": Kind(
-        "Which kind of record should be searched by one more field?", _record_types,
+        "Which kind of record should be searched by one more field?", filled(_record_types, _extracted),
         lambda brief, place: {
-            "query": one_of([".".join(one.words) for one in brief.inventory.of(Step.extraction)], "the extracted value to search with"),
+            "query": one_of(_extracted(brief), "the extracted value to search with"),
             "weight": {"type": "integer", "minimum": 1, "maximum": 100},
         }, _query,
     ),

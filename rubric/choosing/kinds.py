@@ -12,7 +12,7 @@ from rubric.inventory import find, shown_number, shown_text
 from rubric.proposals.plan import known_tools, tools_of
 from rubric.schema import Step
 
-MOST_VALUES = 150
+MOST_VALUES = 500
 """values of one field that a form lists"""
 KEEP = "(keep)"
 """the answer that leaves a field of a branch as it is"""
@@ -110,6 +110,11 @@ def tool_names(brief: Brief) -> list[str]:
     counted = Counter(name for one in brief.inventory.of(Step.plan) for name in tools_of(one))
     words = set(re.findall(r"[a-z0-9]+", brief.case.plan.leaf))
     return sorted(counted, key=lambda name: (-len(words & set(name.split("_"))), -counted[name], name))
+
+
+def filled(places: Callable[[Brief], list[Place]], *choices: Callable[[Brief], Sequence[str]]) -> Callable[[Brief], list[Place]]:
+    """The places of a recipe whose form has choices; none in a target that has nothing to choose from: such a form could not be filled in."""
+    return lambda brief: places(brief) if all(choice(brief) for choice in choices) else []
 
 
 def own_plan(brief: Brief) -> list[Place]:

@@ -6,12 +6,14 @@ from typing import Any
 
 from rubric.choosing.kinds import (
     KEEP,
+    MOST_VALUES,
     NEW,
     SLUG,
     Fields,
     Kind,
     Place,
     as_written,
+    filled,
     listed,
     one_of,
     own_plan,
@@ -92,17 +94,17 @@ def _sentences(brief: Brief) -> list[str]:
 
 KINDS: dict[str, Kind] = {
     "add_tie_rule": Kind(
-        "Whose plan needs the rule?", own_plan,
+        "Whose plan needs the rule?", filled(own_plan, _template_names, _before),
         lambda brief, place: {
             "branch": text(f"name of the branch: {SLUG}", 60), "rule": text("when two records are equally good", 120),
             "template": one_of(_template_names(brief)), "before": one_of(_before(brief)),
         }, _tie,
     ),
     "add_plan_branch": Kind(
-        "Whose plan needs the branch?", own_plan,
+        "Whose plan needs the branch?", filled(own_plan, _conditions, _before),
         lambda brief, place: {
             "branch": text(f"name of the branch: {SLUG}", 60), "condition": one_of(_conditions(brief)),
-            "template": one_of([*_template_names(brief)[:140], NEW]),
+            "template": one_of([*_template_names(brief)[: MOST_VALUES - 1], NEW]),
             "reply": text("text of a new template, without greeting; empty for one that exists", 1000), "tools": some_of(tool_names(brief)),
             "before": one_of(_before(brief), "the branch that it goes in front of"),
         }, _add_branch,
