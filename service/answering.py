@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connectors.ports import CriticModel
+from connectors.ports import CriticModel, PortError
 from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted
 from rubric.lint import lint
@@ -38,11 +38,19 @@ class Tests:
 
 
 def answered(critic: CriticModel, brief: Brief, tests: Tests) -> Drafted | Abstained:
-    """The critic's answer, tried. One that listens is asked again when lint or replay have found something out, and only then. Raises `PortError`."""
+    """The critic's answer, tried. One that listens is asked again when lint or replay have found something out, and only then.
+
+    Raises `PortError` where the first answer cannot be had, or a later one that may still come and there is no hint yet.
+    """
     facts: list[str] = []
     for turn in range(1 + PASSES):
         told = brief.model_copy(update={"facts": facts})
-        reply = critic.draft(told)
+        try:
+            reply = critic.draft(told)
+        except PortError as error:
+            if turn == 0 or (error.retryable and not isinstance(tried, Drafted)):
+                raise
+            break  # the answer before stands: it lacks the second thoughts only
         tried = _tried(reply, told, tests)
         found = [] if not critic.listens or turn == PASSES else _found_out(reply, tried, told, tests)
         if not set(found) - set(facts):
@@ -91,7 +99,7 @@ def _tried(reply: Drafted | Abstained, brief: Brief, tests: Tests) -> Drafted | 
         kept += [proof.hint for proof in seen.proofs[:1] if proof.score >= ENOUGH]
         weak += [proof for proof in seen.proofs if proof.score < ENOUGH]
     if kept:
-        return Drafted(hints=kept, notes=[f"{tried} candidates tried"], cost=reply.cost)
+        return Drafted(hints=kept, notes=[*(reply.notes if isinstance(reply, Drafted) else []), f"{tried} candidates tried"], cost=reply.cost)
     if not (offered or tried) or (isinstance(reply, Abstained) and reply.outcome is not Outcome.unclear_ask_back):
         return reply
     return Abstained(outcome=Outcome.unclear_ask_back, reason=_why_none(weak, tried, broke), cost=reply.cost)

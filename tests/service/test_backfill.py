@@ -323,7 +323,7 @@ def test_a_case_that_somebody_asks_about_now_is_left_to_them(at: Callable[..., D
     (one,) = desk.rejects(1)
     ask = first_ask(desk, one)
     with desk.world.db.begin() as session:
-        calls.begin(session, one, ask, "m", 0.1, PLENTY)
+        calls.Purse(session, PLENTY).open(one, ask, "m", 0.1)
     assert desk.runs([one]).aside == {one: "asked_now"} and desk.stub.requests == []
     desk.world.time += timedelta(hours=1)
     assert desk.runs([one]).done == 1
