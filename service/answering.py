@@ -43,20 +43,22 @@ def answered(critic: CriticModel, brief: Brief, tests: Tests) -> Drafted | Absta
     Raises `PortError` where the first answer cannot be had, or a later one that may still come and there is no hint yet.
     """
     facts: list[str] = []
-    for turn in range(1 + PASSES):
+    tried: Drafted | Abstained | None = None
+    turn = 0
+    while True:
         told = brief.model_copy(update={"facts": facts})
         try:
             reply = critic.draft(told)
         except PortError as error:
-            if turn == 0 or (error.retryable and not isinstance(tried, Drafted)):
+            if tried is None or (error.retryable and isinstance(tried, Abstained)):
                 raise
-            break  # the answer before stands: it lacks the second thoughts only
+            return tried  # the answer before stands: it lacks the second thoughts only
         tried = _tried(reply, told, tests)
         found = [] if not critic.listens or turn == PASSES else _found_out(reply, tried, told, tests)
         if not set(found) - set(facts):
-            break
+            return tried
         facts = [*facts, *(one for one in found if one not in facts)]
-    return tried
+        turn += 1
 
 
 def _found_out(reply: Drafted | Abstained, tried: Drafted | Abstained, brief: Brief, tests: Tests) -> list[str]:

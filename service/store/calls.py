@@ -99,8 +99,8 @@ def carry_on(session: Session, case_id: str) -> None:
 def answered(session: Session, case_id: str, ask: Ask, how: str) -> AskOutcome | None:
     """What this draft was answered to an ask, if the server had an answer: a failed way there is tried again.
 
-    The same text first; then the same question, though what is shown with it (precedents, neighbours, the target) has moved on meanwhile, as long as the
-    answer is one that may be given now.
+    The same text first; then the same question, though what is shown with it (precedents, neighbours, the target) has moved on meanwhile, as long
+    as the answer is one that may be given now.
     """
     query = select(Call).where(Call.case_id == case_id, Call.key == ask.key, Call.how == how, Call.draft == draft_of(session, case_id))
     listed = session.exec(query.where(col(Call.kind).not_in([OPEN, "transport_error"])).order_by(col(Call.number).desc())).all()

@@ -15,7 +15,7 @@ from service import answering
 from service.asking import AskingCritic, Caps, Watch, _failure, asking
 from service.stages import critic
 from service.store import calls
-from tests.samples.small import weight_hint
+from tests.samples.small import small_host, weight_hint
 from tests.samples.world import World
 
 CATALOGUE = load()
@@ -168,22 +168,15 @@ def test_what_failed_for_want_of_money_goes_on_where_it_was(world: World) -> Non
     assert world.runs().case(case_id).state == "drafted" and len(model.asks) == WHOLE - paid
 
 
-def decided(world: World, model: ScriptedModel) -> None:
-    """Another rejection of the target is drafted and confirmed, so that every question shows a precedent more."""
-    other = world.rejects("email postcode", "wrong person again")
-    world.runs(wait=1)
-    world.confirms(world.hint_of(other).id)
-    model.asks.clear()
-
-
-def test_what_was_decided_meanwhile_makes_a_waiting_draft_pay_for_nothing_twice(world: World) -> None:
-    """Between a wait and its retry the precedents are others, and with them every text: the question is the same one."""
+def test_what_changes_while_a_draft_waits_makes_it_pay_for_nothing_twice(world: World) -> None:
+    """Between a wait and its retry target, neighbours and precedents move on, and with them every text: the question is the same one."""
     busy = [TransportError(code="overloaded", retryable=True, retry_after=60.0)]
     model = listens(world, lambda ask: busy.pop() if busy and ask.name == "fill" else tells(ask))
     case_id = world.rejects("email postcode", "wrong person")
     world.runs(wait=1)
     before = {call.key: call.sha for call in made(world, case_id)}
-    decided(world, model)
+    model.asks.clear()
+    world.with_ports(hosts={"bank": small_host(**{"config/fetch.json": b'{"weights": {"email": 3, "postcode": 6}}\n'})})
     world.runs()
     assert world.case(case_id).state == "drafted" and [ask.name for ask in model.asks] == ["fill"]
     assert model.asks[0].sha != before[model.asks[0].key]
@@ -256,7 +249,10 @@ def test_no_call_goes_out_past_the_cap_of_a_case(world: World) -> None:
 @pytest.mark.parametrize("code", ["spend_cap_hour", "spend_cap_day", "in_batch"])
 def test_waiting_for_money_or_a_batch_never_becomes_a_failure(world: World, code: str) -> None:
     """Steps of a quarter of an hour at most, so that a raised cap is seen soon; a server that is away is counted from where it was."""
-    said = [PortError("overloaded", "busy", retryable=True), *3 * critic.MOST_WAITS * [PortError(code, "later", retryable=True, retry_after=80_000.0)]]
+    said = [
+        PortError("overloaded", "busy", retryable=True),
+        *3 * critic.MOST_WAITS * [PortError(code, "later", retryable=True, retry_after=80_000.0)],
+    ]
     world.with_ports(critic=ScriptedCritic(lambda brief: said.pop(0) if said else Drafted(hints=[weight_hint(brief)])))
     case_id = world.rejects("email postcode", "wrong person")
     world.runs(wait=critic.LONGEST_WAIT - 1)
