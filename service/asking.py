@@ -8,6 +8,7 @@ from connectors.ports import Model, PortError, Ports
 from rubric.catalogue import Catalogue
 from rubric.course import Failed, course
 from rubric.drafting import Abstained, Ask, AskOutcome, Brief, Drafted, InvalidOutput, Refused, TransportError
+from service import drafts
 from service.db import Database
 from service.store import calls
 from service.store.calls import Caps
@@ -50,17 +51,18 @@ class AskingCritic:
         """The outcome of one ask about a case: from the ledger, or from the model within the caps. Raises `PortError` when there is none."""
         how = self._model.how
         with self._db.read() as session:
-            known = calls.answered(session, case_id, ask, how)
+            known = calls.answered(session, case_id, ask, how, drafts.number_of(session, case_id))
         if known is not None:
             return known
         try:
             with self._db.begin() as session:
                 purse = calls.Purse(session, self._caps)  # from here on nobody else asks
-                if (known := calls.answered(session, case_id, ask, how)) is not None:
+                draft = drafts.number_of(session, case_id)
+                if (known := calls.answered(session, case_id, ask, how, draft)) is not None:
                     return known
-                if calls.in_batch(session, case_id, ask):
+                if calls.in_batch(session, case_id, ask, draft):
                     raise PortError("in_batch", "it is asked in a batch that has not ended", retryable=True, retry_after=BATCH_SECONDS)
-                name = purse.open(case_id, ask, self._model.name, self._model.most(ask), how=how)
+                name = purse.open(case_id, ask, self._model.name, self._model.most(ask), how=how, draft=draft)
         except calls.Spent as spent:
             why = f"the cap on what a {spent.cap} may cost does not allow another call"
             raise PortError(f"spend_cap_{spent.cap}", why, retryable=spent.wait is not None, retry_after=spent.wait) from None

@@ -16,6 +16,7 @@ from rubric.catalogue import Catalogue
 from rubric.course import course
 from rubric.drafting import Answered, Ask, AskOutcome, Receipt, TransportError, Usage
 from rubric.schema import Outcome
+from service import drafts
 from service.db import Database
 from service.errors import IllegalMove
 from service.lifecycle import DraftState
@@ -170,10 +171,11 @@ class Backfill:
         with self._db.read() as session:
             if calls.alone_since(session, case_id, self._db.now() - LIVE):
                 raise PortError("asked_now", "a single call about this case has no reply yet")
+            draft = drafts.number_of(session, case_id)
             try:
                 asks = next(steps)
                 while True:
-                    known = [calls.answered(session, case_id, ask, self._batches.how) for ask in asks]
+                    known = [calls.answered(session, case_id, ask, self._batches.how, draft) for ask in asks]
                     replies = [outcome for outcome in known if outcome is not None]
                     if len(replies) < len(asks):
                         return [ask for ask, outcome in zip(asks, known, strict=True) if outcome is None]
@@ -214,21 +216,22 @@ class Backfill:
     def _reserved(self, asks: Sequence[tuple[str, Ask]], tally: Tally) -> tuple[dict[str, Ask], bool, bool]:
         """(call → ask, whether the caps in time allow more, whether a draft has asked some itself since the round began)"""
         found: dict[str, Ask] = {}
-        met = False
+        how, met = self._batches.how, False
         priced = [(case_id, ask, self._batches.most(ask)) for case_id, ask in asks]
         with self._db.begin() as session:
             purse = calls.Purse(session, self._caps)
             for case_id, ask, most in priced:
                 if case_id in tally.aside:
                     continue
-                if calls.answered(session, case_id, ask, self._batches.how) is not None:
+                draft = drafts.number_of(session, case_id)
+                if calls.answered(session, case_id, ask, how, draft) is not None:
                     met = True
                     continue
                 if calls.alone_since(session, case_id, self._db.now() - LIVE):
                     tally.put_aside(case_id, "asked_now")
                     continue
                 try:
-                    found[purse.open(case_id, ask, self._batches.name, most, calls.SENDING, how=self._batches.how)] = ask
+                    found[purse.open(case_id, ask, self._batches.name, most, calls.SENDING, how=how, draft=draft)] = ask
                 except calls.Spent as spent:
                     if spent.cap != "case":
                         tally.stopped, tally.wait = f"spend_cap_{spent.cap}", spent.wait

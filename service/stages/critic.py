@@ -14,7 +14,7 @@ from rubric.lint import lint
 from rubric.recipes import Change
 from rubric.schema import Hint, Outcome, Verdict
 from rubric.suspicion import noted
-from service import proving
+from service import drafts, proving
 from service.answering import Tests, answered
 from service.db import Database
 from service.errors import IllegalMove, NotFound
@@ -89,10 +89,10 @@ def draft_again(db: Database, case_id: str, *, by: str) -> cases.CaseRow:
             raise NotFound(f"there is no case {case_id!r}")
         if row.state not in (DraftState.abstained, DraftState.failed):
             raise IllegalMove(f"case {case_id} is {row.state}; only an abstention or a failure can be tried again", state=str(row.state))
-        goes_on = calls.is_unfinished(row.state, row.reason)
+        goes_on = drafts.is_unfinished(row.state, row.reason)
         history.move(session, row, DraftState.queued, by=by, why="draft again", attempts=0, waits=0, outcome=None, reason=None)
         if goes_on:
-            calls.carry_on(session, row.id)
+            drafts.carry_on(session, row.id)
         history.enqueue(session, "draft", row.id, f"again-{history.moves_of(session, 'cases', row.id)}")
         return row
 
@@ -232,5 +232,5 @@ def _look_again(session: Session, hint: Hint, hint_id: str) -> None:
         if any(move.state_from == DraftState.abstained for move in history.of(session, "cases", case_id)):
             continue  # looked at again before: once is enough, or two cases would keep each other busy
         history.move(session, case, DraftState.queued, by="critic", why=f"{hint_id} moves it too", attempts=0, waits=0, outcome=None, reason=None)
-        calls.carry_on(session, case_id)  # what was read stays; the change in play is the news
+        drafts.carry_on(session, case_id)  # what was read stays; the change in play is the news
         history.enqueue(session, "draft", case_id, f"also-{hint_id}")

@@ -11,17 +11,12 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from rubric.asks import fits
 from rubric.drafting import Answered, Ask, AskOutcome, Cost
 from service.db import Json, alone
-from service.lifecycle import DraftState
-from service.store.cases import CaseRow
-from service.store.history import History
 
 _Outcome: TypeAdapter[AskOutcome] = TypeAdapter(AskOutcome)
 OPEN = "open"
 """kind of a call whose reply is not here: on its way, or lost with the process that waited for it"""
 SENDING, LOST = "sending", "lost"
 """what stands for a batch's id while it is handed over, and when nobody will ever know it: such calls stay open, and count as paid for"""
-BADLY = frozenset(["refused", "truncated", "invalid_output", "internal", "crashed_repeatedly"])
-"""reasons of a failed draft that its answers may have to do with: the next one asks anew"""
 WINDOWS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
@@ -53,7 +48,7 @@ class Call(SQLModel, table=True):
     batch: str | None = None
     """the server's id of the batch that it went out with, or what stands for it; None: it went out alone"""
     draft: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
-    """which of the case's drafts its answer counts for"""
+    """which of the case's drafts its answer counts for: `service.drafts.number_of`"""
     how: str = Field(default="", sa_column_kwargs={"server_default": ""})
     """`connectors.ports.Model.how` when it was asked"""
 
@@ -76,33 +71,19 @@ class Spent(Exception):
         """seconds until the window has moved on; None: only a person can help"""
 
 
-def draft_of(session: Session, case_id: str) -> int:
-    """The number of a case's draft: how often it was queued again. Where it is not queued, the draft that it would have next."""
-    again = select(func.count()).where(History.thing == "cases", History.thing_id == case_id, History.state_to == DraftState.queued)
-    number = session.exec(again).one()
-    case = session.exec(select(CaseRow.state, CaseRow.reason).where(CaseRow.id == case_id)).first()
-    return number if case is None or case[0] is DraftState.queued or is_unfinished(*case) else number + 1
-
-
-def is_unfinished(state: DraftState, reason: str | None) -> bool:
-    """Whether a draft failed for want of something, so that the next one goes on with its answers."""
-    return state is DraftState.failed and reason not in BADLY
-
-
-def carry_on(session: Session, case_id: str) -> None:
-    """A case that was just queued again goes on with what the draft before was answered."""
-    now = draft_of(session, case_id)
-    carried = update(Call).where(col(Call.case_id) == case_id, col(Call.draft) == now - 1).values(draft=now)
+def carry(session: Session, case_id: str, before: int, after: int) -> None:
+    """What a case's draft was answered counts for another one from now on."""
+    carried = update(Call).where(col(Call.case_id) == case_id, col(Call.draft) == before).values(draft=after)
     session.connection().execute(carried)
 
 
-def answered(session: Session, case_id: str, ask: Ask, how: str) -> AskOutcome | None:
-    """What this draft was answered to an ask, if the server had an answer: a failed way there is tried again.
+def answered(session: Session, case_id: str, ask: Ask, how: str, draft: int) -> AskOutcome | None:
+    """What a case's draft was answered to an ask, if the server had an answer: a failed way there is tried again.
 
     The same text first; then the same question, though what is shown with it (precedents, neighbours, the target) has moved on meanwhile, as long
     as the answer is one that may be given now.
     """
-    query = select(Call).where(Call.case_id == case_id, Call.key == ask.key, Call.how == how, Call.draft == draft_of(session, case_id))
+    query = select(Call).where(Call.case_id == case_id, Call.key == ask.key, Call.how == how, Call.draft == draft)
     listed = session.exec(query.where(col(Call.kind).not_in([OPEN, "transport_error"])).order_by(col(Call.number).desc())).all()
     for found in sorted(listed, key=lambda call: call.sha != ask.sha):
         outcome = _Outcome.validate_python(found.outcome)
@@ -119,18 +100,18 @@ class Purse:
         self._session, self._caps = session, caps
         self._now: datetime = session.info["now"]()
         self._spent = {cap: _spent(session, col(Call.asked_at) > self._now - window) for cap, window in WINDOWS.items()}
-        self._of_case: dict[str, tuple[float, int, int]] = {}
+        self._of_case: dict[str, tuple[float, int]] = {}
 
-    def open(self, case_id: str, ask: Ask, model: str, most: float, batch: str | None = None, *, how: str = "") -> str:
+    def open(self, case_id: str, ask: Ask, model: str, most: float, batch: str | None = None, *, how: str = "", draft: int = 0) -> str:
         """Reserve the most that a call can cost and write it down as open. Raises `Spent`."""
-        spent, number, draft = self._of_case.get(case_id) or self._look(case_id)
+        spent, number = self._of_case.get(case_id) or self._look(case_id)
         if spent + most > self._caps.case:
             raise Spent("case", None)
         for cap, window in WINDOWS.items():
             if self._spent[cap] + most > getattr(self._caps, cap):
                 raise Spent(cap, self._wait(window))
         self._spent = {cap: before + most for cap, before in self._spent.items()}
-        self._of_case[case_id] = spent + most, number + 1, draft
+        self._of_case[case_id] = spent + most, number + 1
         name = hashlib.sha256(f"{case_id} {number + 1}".encode()).hexdigest()[:32]
         call = Call(
             id=name, case_id=case_id, sha=ask.sha, ask=ask.name, key=ask.key, number=number + 1, model=model, most_usd=most, asked_at=self._now
@@ -139,9 +120,9 @@ class Purse:
         self._session.add(call)
         return name
 
-    def _look(self, case_id: str) -> tuple[float, int, int]:
+    def _look(self, case_id: str) -> tuple[float, int]:
         number = self._session.exec(select(func.count()).where(Call.case_id == case_id)).one()
-        return _spent(self._session, Call.case_id == case_id), number, draft_of(self._session, case_id)
+        return _spent(self._session, Call.case_id == case_id), number
 
     def _wait(self, window: timedelta) -> float | None:
         """Seconds until the oldest call has left a window."""
@@ -161,9 +142,9 @@ def end(session: Session, name: str, outcome: AskOutcome, usd: float | None) -> 
     call.tokens = used.input + used.output + used.cache_read + used.cache_write if used else 0
 
 
-def in_batch(session: Session, case_id: str, ask: Ask) -> bool:
+def in_batch(session: Session, case_id: str, ask: Ask, draft: int) -> bool:
     """Whether the same question is out with a batch."""
-    query = select(Call.id).where(Call.case_id == case_id, Call.key == ask.key, Call.draft == draft_of(session, case_id), Call.kind == OPEN, _IS_OUT)
+    query = select(Call.id).where(Call.case_id == case_id, Call.key == ask.key, Call.draft == draft, Call.kind == OPEN, _IS_OUT)
     return session.exec(query.limit(1)).first() is not None
 
 

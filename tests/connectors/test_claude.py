@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from connectors import claude_profile
 from connectors.claude import PROBE, ClaudeMessages, client_of
+from connectors.claude_batches import ClaudeBatches
 from connectors.claude_prices import Price, published
 from connectors.claude_profile import Profile, request_of
 from connectors.claude_reading import TEXT_CAP, read_answer, retry_after, usage_of
@@ -345,6 +346,18 @@ def test_several_threads_share_one_model() -> None:
 
 
 # ---- profiles
+
+
+def test_what_an_answer_depends_on_has_a_name_and_the_rest_has_none() -> None:
+    """The ledger tells answers by it: the key, the address and the prices may change."""
+    how = profile_of("http://127.0.0.1:1").how
+    assert how == "claude-sonnet-5-5 native medium" == profile_of("http://127.0.0.1:2", wall_seconds=5.0, legacy_auth=True).how
+    assert ClaudeMessages(profile_of("http://127.0.0.1:1")).how == how == ClaudeBatches(profile_of("http://127.0.0.1:1")).how
+    others: list[dict[str, Any]] = [
+        {"model": "claude-opus-5-5"}, {"effort": "low"}, {"structured": "prompt_json"}, {"send_effort": False},
+        {"models": {"fill": "claude-opus-5-5"}}, {"efforts": {"fill": "high"}},
+    ]  # fmt: skip
+    assert len({how, *(profile_of("http://127.0.0.1:1", **other).how for other in others)}) == 7
 
 
 def test_model_and_effort_are_chosen_by_the_name_of_the_ask() -> None:
