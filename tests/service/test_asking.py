@@ -462,3 +462,36 @@ def test_a_look_that_breaks_is_trouble() -> None:
 def test_the_critic_s_name_says_who_answers(world: World) -> None:
     model = ScriptedModel(tells)
     assert AskingCritic(world.db, model, CATALOGUE, PLENTY).name == "asking-1 scripted-model-1"
+
+
+class Late:
+    """A database in which something happens between a look at the ledger and the lock."""
+
+    def __init__(self, world: World, happens: Callable[[Any], None]):
+        self._db, self._happens, self.read = world.db, happens, world.db.read
+
+    def begin(self) -> Any:
+        with self._db.begin() as session:
+            self._happens(session)
+        self._happens = lambda session: None
+        return self._db.begin()
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_an_ask_that_went_out_with_a_batch_a_moment_ago_is_not_doubled(world: World, ended: bool) -> None:
+    """The look under the lock decides: it waits for the batch, or takes its answer."""
+    case_id = world.rejects("email postcode", "wrong person")
+    ask, model = Ask(name="rules", key="rules", rubric="r", case="c", form={}), ScriptedModel(tells)
+
+    def batch(session: Any) -> None:
+        name = calls.Purse(session, PLENTY).open(case_id, ask, "m", 0.1, "batch_1", how=model.how)
+        if ended:
+            calls.end(session, name, Answered(value=RULES), 0.1)
+
+    asker = AskingCritic(Late(world, batch), model, CATALOGUE, PLENTY)  # type: ignore[arg-type]
+    if ended:
+        assert asker.ask(case_id, ask) == Answered(value=RULES)
+    else:
+        with pytest.raises(PortError, match="in a batch"):
+            asker.ask(case_id, ask)
+    assert model.asks == [] and len(made(world, case_id)) == 1
