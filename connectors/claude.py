@@ -27,6 +27,7 @@ class ClaudeMessages:
     def __init__(self, profile: Profile):
         """Raises `PortError("no_price")` when one of the profile's models has no price."""
         self.name = profile.model
+        self.how = profile.how
         self._profile = profile
         self._prices = profile.price_list()
         self._client = client_of(profile)

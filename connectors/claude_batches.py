@@ -48,6 +48,7 @@ class ClaudeBatches:
 
     def __init__(self, profile: Profile, *, download_seconds: float = DOWNLOAD_SECONDS):
         self.name = profile.model
+        self.how = profile.how
         self._profile = profile
         self._prices = profile.price_list()
         self._client = client_of(profile)

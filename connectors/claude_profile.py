@@ -67,6 +67,12 @@ class Profile:
     def effort_of(self, ask: str) -> Effort:
         return self.efforts.get(ask, self.effort)
 
+    @property
+    def how(self) -> str:
+        """Models, efforts and how the form is held, in one line."""
+        own = [f"{ask}={self.model_of(ask)}/{self.effort_of(ask)}" for ask in ASKS if ask in {*self.models, *self.efforts}]
+        return " ".join([self.model, self.structured, self.effort if self.send_effort else "no-effort", *own])
+
     def price_list(self) -> Prices:
         """Raises `PortError("no_price")` when a model has none: its spend could not be held to a cap."""
         prices = published().over(self.prices)

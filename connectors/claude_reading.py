@@ -37,6 +37,8 @@ BY_STATUS = {
     503: ("overloaded", True),
     529: ("overloaded", True),
 }
+NOT_TAKEN = (503, 529)
+"""statuses from 500 that say that the request was not begun"""
 BY_TYPE = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -146,15 +148,17 @@ def usage_of(said: Any) -> Usage | None:
 
 
 def by_status(status: int, receipt: Receipt, retry_after: float | None = None) -> TransportError:
-    """A reply that is no success. It was not billed."""
+    """A reply that is no success. It was not billed, unless a gateway says it, which may have lost the answer of the server behind it."""
     other = ("server_error", True) if status >= 500 else ("bad_request", False) if status >= 400 else ("garbage", False)
     code, retryable = BY_STATUS.get(status, other)
-    return TransportError(code=code, retryable=retryable, retry_after=retry_after, receipt=receipt.model_copy(update={"usage": Usage()}))
+    usage = None if status == 408 or (status >= 500 and status not in NOT_TAKEN) else Usage()
+    return TransportError(code=code, retryable=retryable, retry_after=retry_after, receipt=receipt.model_copy(update={"usage": usage}))
 
 
 def by_type(kind: Any, receipt: Receipt) -> TransportError:
     """A request of a batch that failed by itself. It was not billed."""
-    return by_status(BY_TYPE.get(kind, 500) if isinstance(kind, str) else 500, receipt)
+    found = by_status(BY_TYPE.get(kind, 500) if isinstance(kind, str) else 500, receipt)
+    return found.model_copy(update={"receipt": receipt.model_copy(update={"usage": Usage()})})
 
 
 def failed(error: Exception, receipt: Receipt) -> AskOutcome:

@@ -42,6 +42,8 @@ class Model(Protocol):
 
     name: str
     """Goes on every hint, e.g. `claude-sonnet-5-5`."""
+    how: str
+    """Names all that the same ask may be answered otherwise by: models, efforts, how the form is held."""
 
     def ask(self, ask: Ask) -> AskOutcome:
         """One call, within a bound of wall-clock time. Never raises for what the server does."""
@@ -64,6 +66,8 @@ class BatchModel(Protocol):
     """Answers many asks handed over at once, later and cheaper."""
 
     name: str
+    how: str
+    """As `Model.how`: of one profile it is the same, so that either takes the other's answers."""
 
     def submit(self, asks: Mapping[str, Ask]) -> str:
         """Hand over asks by ids of ours; gives the batch's id. Raises `PortError`, `lost` when the batch may stand at the server all the same."""

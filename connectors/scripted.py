@@ -58,7 +58,7 @@ class ScriptedModel:
     Tokens are counted at four characters each, so that spend can be followed; each token costs `usd`.
     """
 
-    name = "scripted-model-1"
+    name = how = "scripted-model-1"
 
     def __init__(self, answers: Callable[[Ask], Said] | Iterable[Said] = (), *, usd: float = 0.000_001):
         self._answers: Callable[[Ask], Said] = answers if callable(answers) else self._by_list(answers)

@@ -191,6 +191,15 @@ def fields_of(brief: Brief, reply: Answered, ask: Ask, recipe: str, place: str) 
         raise Unreadable("change_invalid", f"it cannot be written down ({type(error).__name__})") from None
 
 
+def fits(reply: Answered, ask: Ask) -> bool:
+    """Whether an answer is one that an ask allows."""
+    try:
+        _fitted(reply.value, ask.form, "the reply")
+    except Unreadable:
+        return False
+    return True
+
+
 def _fitted(given: Any, form: dict[str, Any], place: str) -> Any:
     """A reply that was held against its form, its free texts clean. A server may promise to hold it; only a look shows that it did.
 
@@ -237,7 +246,8 @@ def plain_ask(brief: Brief, catalogue: Catalogue) -> Ask:
 
 
 def _turn(brief: Brief) -> str:
-    return f" again {len(brief.facts)}" if brief.facts else ""
+    """Says which facts a question was asked with, so that other facts make another question."""
+    return f" again {len(brief.facts)} {hashlib.sha256(json.dumps(brief.facts).encode()).hexdigest()[:8]}" if brief.facts else ""
 
 
 def _shuffled(items: list[Any], seed: str) -> list[Any]:

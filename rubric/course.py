@@ -36,6 +36,8 @@ SAMPLES, MORE = 3, 5
 """how often a choice is asked for, and how often when the first answers differ"""
 SHOWN = 5
 """precedents that a question shows"""
+UNREAD = "unreadable"
+"""stands for a choice that cannot be read"""
 LONGER = 3
 """times the room that an answer gets which was cut off the first time"""
 
@@ -57,21 +59,31 @@ def course(brief: Brief, catalogue: Catalogue) -> Course:
     """Rules and evidence, then for each rule kind, place and filling. Ends in hints, an abstention, or the outcome that stopped it."""
     hints: list[Hint] = []
     answers: list[Abstained] = []
+    lost: list[Failed] = []
     try:
         ask = rules_ask(brief)
         rules = _read(ask, (yield from _answered([ask]))[0], lambda reply: rules_of(brief, reply))
         for number, rule in enumerate(rules, start=1):
-            found = yield from _of_rule(brief, catalogue, rule, number)
+            try:
+                found = yield from _of_rule(brief, catalogue, rule, number)
+            except _Ended as ended:
+                if isinstance(ended.outcome, TransportError):
+                    raise
+                lost.append(ended.outcome)
+                continue
             if isinstance(found, Hint):
                 hints.append(found)
             else:
                 answers.append(found)
     except _Ended as ended:
         return ended.outcome
+    unread = [f"{len(lost)} of {len(rules)} rules could not be read"] if lost else []
     if hints:
-        return Drafted(hints=hints, notes=[f"{len(rules)} rule(s) read, {len(hints)} with a change"])
+        return Drafted(hints=hints, notes=[f"{len(rules)} rule(s) read, {len(hints)} with a change", *unread])
     if answers:
-        return answers[0]
+        return answers[0].model_copy(update={"reason": "; ".join([answers[0].reason, *unread])})
+    if lost:
+        return lost[0]
     return Abstained(outcome=Outcome.unclear_ask_back, reason="no_evidence: no quote of the comment carries a rule")
 
 
@@ -94,10 +106,13 @@ def _of_rule(brief: Brief, catalogue: Catalogue, rule: Rule, number: int) -> Gen
 def _sampled(
     brief: Brief, catalogue: Catalogue, rule: Rule, number: int, shown: Sequence[Precedent]
 ) -> Generator[list[Ask], list[AskOutcome], tuple[tuple[str, str], int, int]]:
-    """((choice, place), how many agree, of how many). Answers that cannot be read count against agreement."""
+    """((choice, place), how many agree, of how many). Answers that cannot be read count against agreement; raises `_Ended` when all are such."""
     said: list[tuple[str, str]] = []
+    lost: list[Failed] = []
     for first, last in ((0, SAMPLES), (SAMPLES, MORE)):
-        said += yield from _samples(brief, catalogue, rule, number, range(first, last), shown)
+        said += yield from _samples(brief, catalogue, rule, number, range(first, last), shown, lost)
+        if all(choice == UNREAD for choice, _ in said):
+            raise _Ended(lost[-1])
         best, agree = Counter(said).most_common(1)[0]
         if agree == len(said):
             break
@@ -105,37 +120,41 @@ def _sampled(
 
 
 def _samples(
-    brief: Brief, catalogue: Catalogue, rule: Rule, number: int, samples: range, shown: Sequence[Precedent]
+    brief: Brief, catalogue: Catalogue, rule: Rule, number: int, samples: range, shown: Sequence[Precedent], lost: list[Failed]
 ) -> Generator[list[Ask], list[AskOutcome], list[tuple[str, str]]]:
+    """(choice, place) of each sample. One that cannot be read agrees with no other, and what became of it goes into `lost`."""
     asks = [locate_ask(brief, catalogue, rule, number, sample, shown) for sample in samples]
-    choices = _choices(asks, (yield from _answered(asks)))
+    choices = _choices(asks, (yield from _answered(asks)), lost)
     places = {choice: KINDS[choice].places(brief) for choice in choices if choice in KINDS}
     said = {sample: (choice, places[choice][0].id if choice in places else "") for sample, choice in zip(samples, choices, strict=True)}
+    said |= {sample: (UNREAD, str(sample)) for sample, (choice, _) in said.items() if choice == UNREAD}
     open_ = {sample: places[choice] for sample, (choice, _) in said.items() if choice in places and len(places[choice]) > 1}
     wide = {sample: found for sample, found in open_.items() if len(found) > MOST_IDS}
+    chosen: dict[int, str] = {}
     if wide:
-        parts = yield from _placed(brief, catalogue, rule, number, {one: (said[one][0], parts_of(found)) for one, found in wide.items()}, 1)
+        parts = yield from _placed(brief, catalogue, rule, number, {one: (said[one][0], parts_of(found)) for one, found in wide.items()}, 1, lost)
         open_ |= {sample: in_part(wide[sample], part) for sample, part in parts.items()}
-    listed = {sample: (said[sample][0], found) for sample, found in open_.items() if found}
-    chosen = yield from _placed(brief, catalogue, rule, number, listed, 0)
+        chosen = {sample: part for sample, part in parts.items() if part == UNREAD}
+    listed = {sample: (said[sample][0], found) for sample, found in open_.items() if found and sample not in chosen}
+    chosen |= yield from _placed(brief, catalogue, rule, number, listed, 0, lost)
     for sample in open_:
         place = chosen.get(sample, ABSTAIN)
-        said[sample] = (ABSTAIN, "") if place == ABSTAIN else (said[sample][0], place)
+        said[sample] = {ABSTAIN: (ABSTAIN, ""), UNREAD: (UNREAD, str(sample))}.get(place, (said[sample][0], place))
     return list(said.values())
 
 
 def _placed(
-    brief: Brief, catalogue: Catalogue, rule: Rule, number: int, listed: dict[int, tuple[str, list[Place]]], stage: int
+    brief: Brief, catalogue: Catalogue, rule: Rule, number: int, listed: dict[int, tuple[str, list[Place]]], stage: int, lost: list[Failed]
 ) -> Generator[list[Ask], list[AskOutcome], dict[int, str]]:
     """sample → what was chosen among its places"""
     asks = [target_ask(brief, catalogue, rule, number, sample, recipe, found, stage) for sample, (recipe, found) in listed.items()]
     if not asks:
         return {}
-    return dict(zip(listed, _choices(asks, (yield from _answered(asks))), strict=True))
+    return dict(zip(listed, _choices(asks, (yield from _answered(asks)), lost), strict=True))
 
 
-def _choices(asks: Sequence[Ask], outcomes: Sequence[AskOutcome]) -> list[str]:
-    """One choice for each ask; `unreadable` where there is none. Raises `_Ended` when none of them can be read."""
+def _choices(asks: Sequence[Ask], outcomes: Sequence[AskOutcome], lost: list[Failed]) -> list[str]:
+    """One choice for each ask; `UNREAD` where there is none."""
     found = []
     for ask, outcome in zip(asks, outcomes, strict=True):
         try:
@@ -143,10 +162,8 @@ def _choices(asks: Sequence[Ask], outcomes: Sequence[AskOutcome]) -> list[str]:
         except _Ended as ended:
             if isinstance(ended.outcome, TransportError):
                 raise
-            found.append(f"unreadable {ask.key}")
-            last = ended
-    if all(choice.startswith("unreadable") for choice in found):
-        raise last
+            found.append(UNREAD)
+            lost.append(ended.outcome)
     return found
 
 

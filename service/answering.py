@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connectors.ports import CriticModel
+from connectors.ports import CriticModel, PortError
 from rubric.catalogue import Catalogue
 from rubric.drafting import Abstained, Brief, Candidate, Drafted
 from rubric.lint import lint
@@ -37,17 +37,27 @@ class Tests:
 
 
 def answered(critic: CriticModel, brief: Brief, tests: Tests) -> Drafted | Abstained:
-    """The critic's answer, tried. One that listens is asked again when lint or replay have found something out, and only then. Raises `PortError`."""
+    """The critic's answer, tried. One that listens is asked again when lint or replay have found something out, and only then.
+
+    Raises `PortError` where the first answer cannot be had, or a later one that may still come and there is no hint yet.
+    """
     facts: list[str] = []
-    for turn in range(1 + PASSES):
+    tried: Drafted | Abstained | None = None
+    turn = 0
+    while True:
         told = brief.model_copy(update={"facts": facts})
-        reply = critic.draft(told)
+        try:
+            reply = critic.draft(told)
+        except PortError as error:
+            if tried is None or (error.retryable and isinstance(tried, Abstained)):
+                raise
+            return tried  # the answer before stands: it lacks the second thoughts only
         tried = _tried(reply, told, tests)
         found = [] if not critic.listens or turn == PASSES else _found_out(reply, tried, told, tests)
         if not set(found) - set(facts):
-            break
+            return tried
         facts = [*facts, *(one for one in found if one not in facts)]
-    return tried
+        turn += 1
 
 
 def _found_out(reply: Drafted | Abstained, tried: Drafted | Abstained, brief: Brief, tests: Tests) -> list[str]:
@@ -90,7 +100,7 @@ def _tried(reply: Drafted | Abstained, brief: Brief, tests: Tests) -> Drafted | 
         kept += [proof.hint for proof in seen.proofs[:1] if proof.score >= ENOUGH]
         weak += [proof for proof in seen.proofs if proof.score < ENOUGH]
     if kept:
-        return Drafted(hints=kept, notes=[f"{tried} candidates tried"], cost=reply.cost)
+        return Drafted(hints=kept, notes=[*(reply.notes if isinstance(reply, Drafted) else []), f"{tried} candidates tried"], cost=reply.cost)
     if not (offered or tried) or (isinstance(reply, Abstained) and reply.outcome is not Outcome.unclear_ask_back):
         return reply
     return Abstained(outcome=Outcome.unclear_ask_back, reason=_why_none(weak, tried, broke), cost=reply.cost)

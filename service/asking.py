@@ -7,13 +7,16 @@ from dataclasses import replace
 from connectors.ports import Model, PortError, Ports
 from rubric.catalogue import Catalogue
 from rubric.course import Failed, course
-from rubric.drafting import Abstained, Ask, AskOutcome, Brief, Cost, Drafted, InvalidOutput, Refused, TransportError
+from rubric.drafting import Abstained, Ask, AskOutcome, Brief, Drafted, InvalidOutput, Refused, TransportError
+from service import drafts
 from service.db import Database
 from service.store import calls
 from service.store.calls import Caps
 
-AGAIN_SECONDS = 60.0
-"""between two looks at a model that does not answer"""
+AGAIN_SECONDS, SELDOM_SECONDS = 60.0, 3600.0
+"""from the first look at a model that does not answer to the next, and the longest time between two: each look is a call, outside of the caps"""
+ANSWERS_BADLY = frozenset(["refused", "truncated", "invalid_output", "wrong_form"])
+"""codes of trouble that another look is paid for and unlikely to find gone"""
 BATCH_SECONDS = 900.0
 """that a draft waits whose asks are out with a batch"""
 
@@ -41,20 +44,25 @@ class AskingCritic:
             found = end.value
         if not isinstance(found, Drafted | Abstained):
             raise _failure(found)
-        return found.model_copy(update={"cost": self._cost(brief.case_id)})
+        with self._db.read() as session:
+            return found.model_copy(update={"cost": calls.cost_of(session, brief.case_id)})
 
     def ask(self, case_id: str, ask: Ask) -> AskOutcome:
         """The outcome of one ask about a case: from the ledger, or from the model within the caps. Raises `PortError` when there is none."""
+        how = self._model.how
         with self._db.read() as session:
-            known = calls.answered(session, case_id, ask.sha)
-            is_out = known is None and calls.in_batch(session, case_id, ask.sha)
+            known = calls.answered(session, case_id, ask, how, drafts.number_of(session, case_id))
         if known is not None:
             return known
-        if is_out:
-            raise PortError("in_batch", "it is asked in a batch that has not ended", retryable=True, retry_after=BATCH_SECONDS)
         try:
             with self._db.begin() as session:
-                name = calls.begin(session, case_id, ask, self._model.name, self._model.most(ask), self._caps)
+                purse = calls.Purse(session, self._caps)  # from here on nobody else asks
+                draft = drafts.number_of(session, case_id)
+                if (known := calls.answered(session, case_id, ask, how, draft)) is not None:
+                    return known
+                if calls.in_batch(session, case_id, ask, draft):
+                    raise PortError("in_batch", "it is asked in a batch that has not ended", retryable=True, retry_after=BATCH_SECONDS)
+                name = purse.open(case_id, ask, self._model.name, self._model.most(ask), how=how, draft=draft)
         except calls.Spent as spent:
             why = f"the cap on what a {spent.cap} may cost does not allow another call"
             raise PortError(f"spend_cap_{spent.cap}", why, retryable=spent.wait is not None, retry_after=spent.wait) from None
@@ -64,12 +72,6 @@ class AskingCritic:
         if isinstance(outcome, TransportError):
             raise _failure(outcome)  # the rest of the round would meet the same
         return outcome
-
-    def _cost(self, case_id: str) -> Cost:
-        with self._db.read() as session:
-            made = calls.of_case(session, case_id)
-        spent = sum(call.usd if call.usd is not None else call.most_usd for call in made)
-        return Cost(calls=len(made), tokens=sum(call.tokens for call in made), usd=round(spent, 6))
 
 
 def _failure(outcome: Failed) -> PortError:
@@ -99,14 +101,15 @@ class Watch:
         self._lock = threading.Lock()
         self._said: str | None = "it has not answered yet"
         self._next = 0.0
+        self._wait = AGAIN_SECONDS
         self._looking: threading.Thread | None = None
 
     def trouble(self) -> str | None:
-        """What the last look found. Where that was trouble, another look begins, at most once a minute."""
+        """What the last look found. Where that was trouble, another look begins: after 1, 2, 4 … minutes, at last once an hour."""
         with self._lock:
             due = self._said is not None and self._clock() >= self._next and (self._looking is None or not self._looking.is_alive())
             if due:
-                self._next = self._clock() + AGAIN_SECONDS
+                self._next, self._wait = self._clock() + self._wait, min(SELDOM_SECONDS, 2 * self._wait)
                 self._looking = threading.Thread(target=self._run, name="model-watch", daemon=True)
                 self._looking.start()
             return self._said
@@ -123,3 +126,5 @@ class Watch:
             said = f"the look at it broke ({type(error).__name__})"
         with self._lock:
             self._said = said
+            if said is not None and said.partition(":")[0] in ANSWERS_BADLY:
+                self._next = max(self._next, self._clock() + SELDOM_SECONDS)

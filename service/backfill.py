@@ -16,6 +16,7 @@ from rubric.catalogue import Catalogue
 from rubric.course import course
 from rubric.drafting import Answered, Ask, AskOutcome, Receipt, TransportError, Usage
 from rubric.schema import Outcome
+from service import drafts
 from service.db import Database
 from service.errors import IllegalMove
 from service.lifecycle import DraftState
@@ -151,7 +152,7 @@ class Backfill:
             except PortError as error:
                 tally.put_aside(case_id, error.code)
                 continue
-            if any(self._tries[case_id, ask.sha] >= TRIES for ask in asks):
+            if any(self._tries[case_id, ask.key] >= TRIES for ask in asks):
                 tally.put_aside(case_id, "unanswered")
             elif asks:
                 found += [(case_id, ask) for ask in asks]
@@ -170,10 +171,11 @@ class Backfill:
         with self._db.read() as session:
             if calls.alone_since(session, case_id, self._db.now() - LIVE):
                 raise PortError("asked_now", "a single call about this case has no reply yet")
+            draft = drafts.number_of(session, case_id)
             try:
                 asks = next(steps)
                 while True:
-                    known = [calls.answered(session, case_id, ask.sha) for ask in asks]
+                    known = [calls.answered(session, case_id, ask, self._batches.how, draft) for ask in asks]
                     replies = [outcome for outcome in known if outcome is not None]
                     if len(replies) < len(asks):
                         return [ask for ask, outcome in zip(asks, known, strict=True) if outcome is None]
@@ -198,8 +200,10 @@ class Backfill:
     def _submitted(self, asks: Sequence[tuple[str, Ask]], tally: Tally) -> bool:
         """Whether any of the asks went out, or may go out later: as many as the caps allow, each reserved before."""
         tally.rounds += 1
+        answered = False
         for first in range(0, len(asks), ROUND):
-            reserved, more = self._reserved(asks[first : first + ROUND], tally)
+            reserved, more, met = self._reserved(asks[first : first + ROUND], tally)
+            answered |= met
             if reserved and not self._sent(reserved, tally):
                 return False
             tally.out += len(reserved)
@@ -207,27 +211,35 @@ class Backfill:
                 break
         if tally.out:
             tally.stopped, tally.wait = "", None  # a cap in time may allow the rest once this round's replies say what they cost
-        return tally.out > 0
+        return tally.out > 0 or (answered and not tally.stopped)
 
-    def _reserved(self, asks: Sequence[tuple[str, Ask]], tally: Tally) -> tuple[dict[str, Ask], bool]:
-        """(call → ask, whether the caps in time allow more)"""
+    def _reserved(self, asks: Sequence[tuple[str, Ask]], tally: Tally) -> tuple[dict[str, Ask], bool, bool]:
+        """(call → ask, whether the caps in time allow more, whether a draft has asked some itself since the round began)"""
         found: dict[str, Ask] = {}
+        how, met = self._batches.how, False
         priced = [(case_id, ask, self._batches.most(ask)) for case_id, ask in asks]
         with self._db.begin() as session:
             purse = calls.Purse(session, self._caps)
             for case_id, ask, most in priced:
                 if case_id in tally.aside:
                     continue
+                draft = drafts.number_of(session, case_id)
+                if calls.answered(session, case_id, ask, how, draft) is not None:
+                    met = True
+                    continue
+                if calls.alone_since(session, case_id, self._db.now() - LIVE):
+                    tally.put_aside(case_id, "asked_now")
+                    continue
                 try:
-                    found[purse.open(case_id, ask, self._batches.name, most, calls.SENDING)] = ask
+                    found[purse.open(case_id, ask, self._batches.name, most, calls.SENDING, how=how, draft=draft)] = ask
                 except calls.Spent as spent:
                     if spent.cap != "case":
                         tally.stopped, tally.wait = f"spend_cap_{spent.cap}", spent.wait
-                        return found, False
+                        return found, False, met
                     tally.put_aside(case_id, "spend_cap_case")
                 else:
-                    self._tries[case_id, ask.sha] += 1
-        return found, True
+                    self._tries[case_id, ask.key] += 1
+        return found, True, met
 
     def _sent(self, reserved: Mapping[str, Ask], tally: Tally) -> bool:
         """Whether the server has taken a batch. What it refused costs nothing; what it may have taken all the same counts as paid for."""

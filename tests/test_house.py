@@ -54,10 +54,11 @@ ROOMS = (
         f"{GROUND} service.targets service.proving service.trials connectors.ports rubric.*",
     ),
     Room("store", "service/store/*", "service.db service.errors service.lifecycle rubric.*", "pydantic sqlalchemy sqlmodel"),
+    Room("drafts", "service/drafts.py", "service.store.* service.lifecycle", "sqlmodel.Session sqlmodel.select"),
     Room(
         "stages",
         "service/stages/*",
-        f"service.store.* {GROUND} {AIDES} connectors.ports rubric.*",
+        f"service.store.* service.drafts {GROUND} {AIDES} connectors.ports rubric.*",
         "pydantic structlog sqlmodel.Session sqlalchemy.exc",
     ),
     Room(
@@ -66,11 +67,11 @@ ROOMS = (
         "service.reports service.store.* service.errors service.lifecycle rubric.*",
         "pydantic sqlmodel.Session",
     ),
-    Room("asking", "service/asking.py", "service.db service.store.calls connectors.ports rubric.*"),
+    Room("asking", "service/asking.py", "service.db service.drafts service.store.calls connectors.ports rubric.*"),
     Room(
         "backfill",
         "service/backfill.py",
-        "service.stages.* service.store.* service.db service.errors service.lifecycle connectors.ports rubric.*",
+        "service.stages.* service.store.* service.drafts service.db service.errors service.lifecycle connectors.ports rubric.*",
     ),
     Room("engine", "service/engine.py", "", "dbos sqlalchemy sqlmodel"),
     Room("migrate", "service/migrate.py", "service.db service.engine", "alembic sqlalchemy"),

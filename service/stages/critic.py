@@ -14,12 +14,12 @@ from rubric.lint import lint
 from rubric.recipes import Change
 from rubric.schema import Hint, Outcome, Verdict
 from rubric.suspicion import noted
-from service import proving
+from service import drafts, proving
 from service.answering import Tests, answered
 from service.db import Database
 from service.errors import IllegalMove, NotFound
 from service.lifecycle import DraftState, ReviewState
-from service.store import cases, examples, hints, history, originals, pulls
+from service.store import calls, cases, examples, hints, history, originals, pulls
 from service.targets import Target, host_of, look_around
 from service.trials import Trials
 
@@ -27,6 +27,8 @@ MAX_ATTEMPTS = 5
 """A case that takes its worker down this often is set aside."""
 MOST_WAITS, FIRST_WAIT, LONGEST_WAIT = 10, 5.0, 900.0
 """how often a draft is put off, and seconds of the first and the longest wait: in all about an hour and a half"""
+UNCOUNTED = frozenset(["spend_cap_hour", "spend_cap_day", "in_batch"])
+"""codes of waits that say nothing about the server: they go on as long as they last"""
 PRECEDENTS, NEIGHBOURS, IN_PLAY, COMPANIONS = 2000, 60, 300, 24
 
 
@@ -61,15 +63,18 @@ def _put_off(db: Database, case_id: str, error: PortError) -> None:
         case = cases.get(session, case_id)
         if case is None or case.state is not DraftState.queued:
             return
-        if not error.retryable or case.waits >= MOST_WAITS:
+        counts = error.code not in UNCOUNTED
+        if not error.retryable or (counts and case.waits >= MOST_WAITS):
             tries = f" ({case.waits + 1} times)" if case.waits else ""
             history.move(session, case, DraftState.failed, by="critic", why=f"{error}{tries}", reason=error.code)
             return
-        case.waits += 1
+        case.waits += counts
         case.attempts = max(0, case.attempts - 1)  # the worker lives; only crashes count there
-        wait = min(LONGEST_WAIT, max(error.retry_after or 0.0, FIRST_WAIT * 2 ** (case.waits - 1)))
-        case.reason = f"{error.code}: {error}; tried {case.waits} time{'s' if case.waits > 1 else ''}, next in {_duration(wait)}"
-        history.enqueue(session, "draft", case.id, f"wait-{case.waits}-{history.moves_of(session, 'cases', case.id)}", wait)
+        wait = min(LONGEST_WAIT, max(error.retry_after or 0.0, FIRST_WAIT * 2 ** max(0, case.waits - 1) if counts else FIRST_WAIT))
+        tried = f"tried {case.waits} time{'s' if case.waits > 1 else ''}, " if counts else ""
+        case.reason = f"{error.code}: {error}; {tried}next in {_duration(wait)}"
+        turn = f"{case.waits}" if counts else f"{case.waits}-{db.now().timestamp():.3f}"
+        history.enqueue(session, "draft", case.id, f"wait-{turn}-{history.moves_of(session, 'cases', case.id)}", wait)
 
 
 def _duration(seconds: float) -> str:
@@ -77,14 +82,17 @@ def _duration(seconds: float) -> str:
 
 
 def draft_again(db: Database, case_id: str, *, by: str) -> cases.CaseRow:
-    """Ask the critic once more, after it abstained or failed."""
+    """Ask the critic once more, after it abstained or failed: all anew, unless it failed for want of something, then it goes on."""
     with db.begin() as session:
         row = cases.get(session, case_id)
         if row is None:
             raise NotFound(f"there is no case {case_id!r}")
         if row.state not in (DraftState.abstained, DraftState.failed):
             raise IllegalMove(f"case {case_id} is {row.state}; only an abstention or a failure can be tried again", state=str(row.state))
+        goes_on = drafts.is_unfinished(row.state, row.reason)
         history.move(session, row, DraftState.queued, by=by, why="draft again", attempts=0, waits=0, outcome=None, reason=None)
+        if goes_on:
+            drafts.carry_on(session, row.id)
         history.enqueue(session, "draft", row.id, f"again-{history.moves_of(session, 'cases', row.id)}")
         return row
 
@@ -202,6 +210,8 @@ def _write(db: Database, ports: Ports, catalogue: Catalogue, row: cases.CaseRow,
             why = noted(answer.abstained.reason, case.case)
             history.move(session, case, DraftState.abstained, by=ports.critic.name, why=why, outcome=answer.abstained.outcome, reason=why)
             return
+        asked = bool(answer.cost["calls"])
+        cost = calls.cost_of(session, case.id).model_dump() if asked else answer.cost  # with the calls of a second pass that had no answer
         history.move(session, case, DraftState.drafted, by=ports.critic.name, why=f"{len(answer.drafted)} hint(s)", reason=None)
         for number, (hint, findings) in enumerate(answer.drafted, start=1):
             text = hint.model_dump(mode="json", by_alias=True)
@@ -209,7 +219,7 @@ def _write(db: Database, ports: Ports, catalogue: Catalogue, row: cases.CaseRow,
                 id=f"h{row.id[1:]}-{number}", case_id=row.id, target=row.target, step=hint.step, recipe=hint.recipe, target_id=hint.target,
                 state=ReviewState.awaiting, draft=text, current=text, content_hash=hints.content_hash(text), change_hash=hints.change_hash(text),
                 weight=hint.confidence.weight, draft_hash=hints.change_hash(text),
-                findings=findings, base_sha=answer.target.sha, critic=ports.critic.name, rubric_version=catalogue.version, cost=answer.cost,
+                findings=findings, base_sha=answer.target.sha, critic=ports.critic.name, rubric_version=catalogue.version, cost=cost,
                 created_at=db.now(),
             )  # fmt: skip
             history.begin(session, row_of_hint, by=ports.critic.name)
@@ -224,5 +234,6 @@ def _look_again(session: Session, hint: Hint, hint_id: str) -> None:
             continue
         if any(move.state_from == DraftState.abstained for move in history.of(session, "cases", case_id)):
             continue  # looked at again before: once is enough, or two cases would keep each other busy
-        history.move(session, case, DraftState.queued, by="critic", why=f"{hint_id} moves it too", attempts=0, outcome=None, reason=None)
+        history.move(session, case, DraftState.queued, by="critic", why=f"{hint_id} moves it too", attempts=0, waits=0, outcome=None, reason=None)
+        drafts.carry_on(session, case_id)  # what was read stays; the change in play is the news
         history.enqueue(session, "draft", case_id, f"also-{hint_id}")

@@ -8,7 +8,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import Index, and_, func, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from rubric.drafting import Ask, AskOutcome
+from rubric.asks import fits
+from rubric.drafting import Answered, Ask, AskOutcome, Cost
 from service.db import Json, alone
 
 _Outcome: TypeAdapter[AskOutcome] = TypeAdapter(AskOutcome)
@@ -46,6 +47,10 @@ class Call(SQLModel, table=True):
     answered_at: datetime | None = None
     batch: str | None = None
     """the server's id of the batch that it went out with, or what stands for it; None: it went out alone"""
+    draft: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """which of the case's drafts its answer counts for: `service.drafts.number_of`"""
+    how: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    """`connectors.ports.Model.how` when it was asked"""
 
 
 class Caps(SQLModel):
@@ -66,11 +71,25 @@ class Spent(Exception):
         """seconds until the window has moved on; None: only a person can help"""
 
 
-def answered(session: Session, case_id: str, sha: str) -> AskOutcome | None:
-    """The outcome of an equal ask, if the server had one: a failed way there is tried again."""
-    query = select(Call).where(Call.case_id == case_id, Call.sha == sha, col(Call.kind).not_in([OPEN, "transport_error"]))
-    found = session.exec(query.order_by(col(Call.number).desc()).limit(1)).first()
-    return _Outcome.validate_python(found.outcome) if found is not None else None
+def carry(session: Session, case_id: str, before: int, after: int) -> None:
+    """What a case's draft was answered counts for another one from now on."""
+    carried = update(Call).where(col(Call.case_id) == case_id, col(Call.draft) == before).values(draft=after)
+    session.connection().execute(carried)
+
+
+def answered(session: Session, case_id: str, ask: Ask, how: str, draft: int) -> AskOutcome | None:
+    """What a case's draft was answered to an ask, if the server had an answer: a failed way there is tried again.
+
+    The same text first; then the same question, though what is shown with it (precedents, neighbours, the target) has moved on meanwhile, as long
+    as the answer is one that may be given now.
+    """
+    query = select(Call).where(Call.case_id == case_id, Call.key == ask.key, Call.how == how, Call.draft == draft)
+    listed = session.exec(query.where(col(Call.kind).not_in([OPEN, "transport_error"])).order_by(col(Call.number).desc())).all()
+    for found in sorted(listed, key=lambda call: call.sha != ask.sha):
+        outcome = _Outcome.validate_python(found.outcome)
+        if found.sha == ask.sha or not isinstance(outcome, Answered) or fits(outcome, ask):
+            return outcome
+    return None
 
 
 class Purse:
@@ -83,7 +102,7 @@ class Purse:
         self._spent = {cap: _spent(session, col(Call.asked_at) > self._now - window) for cap, window in WINDOWS.items()}
         self._of_case: dict[str, tuple[float, int]] = {}
 
-    def open(self, case_id: str, ask: Ask, model: str, most: float, batch: str | None = None) -> str:
+    def open(self, case_id: str, ask: Ask, model: str, most: float, batch: str | None = None, *, how: str = "", draft: int = 0) -> str:
         """Reserve the most that a call can cost and write it down as open. Raises `Spent`."""
         spent, number = self._of_case.get(case_id) or self._look(case_id)
         if spent + most > self._caps.case:
@@ -97,7 +116,7 @@ class Purse:
         call = Call(
             id=name, case_id=case_id, sha=ask.sha, ask=ask.name, key=ask.key, number=number + 1, model=model, most_usd=most, asked_at=self._now
         )
-        call.batch = batch
+        call.batch, call.draft, call.how = batch, draft, how
         self._session.add(call)
         return name
 
@@ -109,11 +128,6 @@ class Purse:
         """Seconds until the oldest call has left a window."""
         oldest = self._session.exec(select(func.min(Call.asked_at)).where(col(Call.asked_at) > self._now - window)).one()
         return (oldest + window - self._now).total_seconds() + 1 if oldest is not None else None
-
-
-def begin(session: Session, case_id: str, ask: Ask, model: str, most: float, caps: Caps) -> str:
-    """Reserve the most that a call can cost and write it down as open. Raises `Spent`. One process at a time looks at the caps."""
-    return Purse(session, caps).open(case_id, ask, model, most)
 
 
 def end(session: Session, name: str, outcome: AskOutcome, usd: float | None) -> None:
@@ -128,9 +142,9 @@ def end(session: Session, name: str, outcome: AskOutcome, usd: float | None) -> 
     call.tokens = used.input + used.output + used.cache_read + used.cache_write if used else 0
 
 
-def in_batch(session: Session, case_id: str, sha: str) -> bool:
-    """Whether an equal ask is out with a batch."""
-    query = select(Call.id).where(Call.case_id == case_id, Call.sha == sha, Call.kind == OPEN, _IS_OUT)
+def in_batch(session: Session, case_id: str, ask: Ask, draft: int) -> bool:
+    """Whether the same question is out with a batch."""
+    query = select(Call.id).where(Call.case_id == case_id, Call.key == ask.key, Call.draft == draft, Call.kind == OPEN, _IS_OUT)
     return session.exec(query.limit(1)).first() is not None
 
 
@@ -157,6 +171,13 @@ def name_batch(session: Session, before: str, after: str) -> int:
 def of_case(session: Session, case_id: str) -> list[Call]:
     """All calls of a case, in the order they went out."""
     return list(session.exec(select(Call).where(Call.case_id == case_id).order_by(col(Call.number))))
+
+
+def cost_of(session: Session, case_id: str) -> Cost:
+    """What a case's calls have cost; where the server did not say, the most that they can have."""
+    made = of_case(session, case_id)
+    spent = sum(call.usd if call.usd is not None else call.most_usd for call in made)
+    return Cost(calls=len(made), tokens=sum(call.tokens for call in made), usd=round(spent, 6))
 
 
 _IS_OUT = and_(col(Call.batch).is_not(None), col(Call.batch) != LOST)

@@ -125,6 +125,11 @@ def of(session: Session, thing: str, thing_id: str) -> list[History]:
     return list(session.exec(select(History).where(History.thing == thing, History.thing_id == thing_id).order_by(col(History.seq))))
 
 
+def times(session: Session, thing: str, thing_id: str, state: State) -> int:
+    """How often a thing has come into a state from another."""
+    return session.exec(select(func.count()).where(History.thing == thing, History.thing_id == thing_id, History.state_to == state)).one()
+
+
 def moves_of(session: Session, thing: str, thing_id: str) -> int:
     """How often a thing has moved; makes the key of a flow that a person asks for."""
     return len(of(session, thing, thing_id))

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from connectors import claude_profile
 from connectors.claude import PROBE, ClaudeMessages, client_of
+from connectors.claude_batches import ClaudeBatches
 from connectors.claude_prices import Price, published
 from connectors.claude_profile import Profile, request_of
 from connectors.claude_reading import TEXT_CAP, read_answer, retry_after, usage_of
@@ -347,6 +348,18 @@ def test_several_threads_share_one_model() -> None:
 # ---- profiles
 
 
+def test_what_an_answer_depends_on_has_a_name_and_the_rest_has_none() -> None:
+    """The ledger tells answers by it: the key, the address and the prices may change."""
+    how = profile_of("http://127.0.0.1:1").how
+    assert how == "claude-sonnet-5-5 native medium" == profile_of("http://127.0.0.1:2", wall_seconds=5.0, legacy_auth=True).how
+    assert ClaudeMessages(profile_of("http://127.0.0.1:1")).how == how == ClaudeBatches(profile_of("http://127.0.0.1:1")).how
+    others: list[dict[str, Any]] = [
+        {"model": "claude-opus-5-5"}, {"effort": "low"}, {"structured": "prompt_json"}, {"send_effort": False},
+        {"models": {"fill": "claude-opus-5-5"}}, {"efforts": {"fill": "high"}},
+    ]  # fmt: skip
+    assert len({how, *(profile_of("http://127.0.0.1:1", **other).how for other in others)}) == 7
+
+
 def test_model_and_effort_are_chosen_by_the_name_of_the_ask() -> None:
     more = {"models": {"fill": "claude-opus-5-5"}, "effort": "low", "efforts": {"fill": "high"}}
     with asked(ANSWER, **more) as (_, stub), asked(ANSWER, ASK.model_copy(update={"name": "fill"}), **more) as (_, other):
@@ -445,7 +458,7 @@ def test_another_model_than_the_one_asked_is_not_believed(model: str) -> None:
 
 def test_a_failure_keeps_the_request_id() -> None:
     with asked(messages.fails(500, request_id="req_42")) as (outcome, _), asked(messages.fails(500, request_id=f"{CANARY}")) as (odd, _):
-        assert outcome.receipt == Receipt(model="claude-sonnet-5-5", request_id="req_42", usage=Usage(), seconds=outcome.receipt.seconds)
+        assert outcome.receipt == Receipt(model="claude-sonnet-5-5", request_id="req_42", usage=None, seconds=outcome.receipt.seconds)
         assert odd.receipt.request_id == ""
 
 
@@ -486,13 +499,13 @@ def test_refusals_and_cuts_are_paid_for() -> None:
             assert isinstance(outcome, kind) and outcome.receipt.usage is not None and outcome.receipt.usage.input > 0
 
 
-@pytest.mark.parametrize("name", ["429", "529", "500", "400", "401", "404", "413", "307"])
+@pytest.mark.parametrize("name", ["429", "529", "503", "400", "401", "404", "413", "307"])
 def test_a_failed_request_was_not_billed(name: str) -> None:
     with asked(ENDS[name][0]) as (outcome, stub):
         assert outcome.receipt.usage == Usage() and ClaudeMessages(profile_of(stub.url)).cost(outcome.receipt) == 0
 
 
-@pytest.mark.parametrize("name", ["half a reply", "a reset", "HTML", "9 MB"])
+@pytest.mark.parametrize("name", ["half a reply", "a reset", "HTML", "9 MB", "500", "502 of a gateway", "408"])
 def test_a_reply_that_was_lost_may_have_been_billed(name: str) -> None:
     with asked(ENDS[name][0]) as (outcome, _):
         assert outcome.receipt.usage is None

@@ -65,7 +65,7 @@ def test_each_ask_of_a_batch_gets_its_own_answer_whatever_the_order() -> None:
 def test_what_goes_wrong_with_one_ask_is_its_own_outcome() -> None:
     plays: dict[str, Play] = {
         "ok": messages.says({"step": "fetch"}), "bad": messages.errored(), "busy": messages.errored("overloaded_error"),
-        "rate": messages.errored("rate_limit_error"), "broken": messages.errored("api_error"), "new": messages.errored("something_new"),
+        "rate": messages.errored("rate_limit_error"), "broken": messages.errored("api_error"), "slow": messages.errored("timeout_error"), "new": messages.errored("something_new"),
         "big": messages.errored("request_too_large"), "expired": EXPIRED, "canceled": CANCELED, "refused": messages.refuses(), "cut": messages.cut(),
         "prose": messages.words("no"),
     }  # fmt: skip
@@ -75,10 +75,10 @@ def test_what_goes_wrong_with_one_ask_is_its_own_outcome() -> None:
     ends = {name: (one.code, one.retryable) if isinstance(one, TransportError) else one.kind for name, one in found.items()}
     assert ends == {
         "ok": "answered", "bad": ("bad_request", False), "busy": ("overloaded", True), "rate": ("rate_limited", True),
-        "broken": ("server_error", True), "new": ("server_error", True), "big": ("too_large", False), "expired": ("expired", True),
+        "broken": ("server_error", True), "new": ("server_error", True), "slow": ("timeout", True), "big": ("too_large", False), "expired": ("expired", True),
         "canceled": ("canceled", True), "refused": "refused", "cut": "truncated", "prose": "invalid_output",
     }  # fmt: skip
-    assert all(found[name].receipt.usage == Usage() for name in ("bad", "busy", "expired", "canceled"))
+    assert all(found[name].receipt.usage == Usage() for name in ("bad", "busy", "broken", "slow", "expired", "canceled"))
 
 
 def line(name: Any, result: Any) -> bytes:

@@ -109,7 +109,7 @@ def test_each_revision_keeps_a_filled_database(new_database: Callable[..., str],
     world.merges(world.runs().pull_of(hint.id).id)
     world.runs()
     with db.begin() as session:
-        calls.begin(session, case_id, ASK, "m", 0.1, calls.Caps(case=1, hour=1, day=1))
+        calls.Purse(session, calls.Caps(case=1, hour=1, day=1)).open(case_id, ASK, "m", 0.1)
         examples.add(session, example(hint.id, case_id))
     before, found_by, weights = contents(db), examples_words(db), drafted(db)
     assert weights and all(weight and weight > 0 and draft_hash for _, weight, draft_hash in weights)

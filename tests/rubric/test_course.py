@@ -149,6 +149,60 @@ def test_one_sample_that_cannot_be_read_counts_against_agreement() -> None:
     assert isinstance(found, Drafted) and (found.hints[0].confidence.agree, found.hints[0].confidence.of) == (3, 5)
 
 
+def two_rules() -> tuple[Brief, dict[str, Any]]:
+    brief = small_brief()
+    said = brief.case.rejection.model_copy(update={"comment": "wrong person. and cold"})  # type: ignore[union-attr]
+    rules = {"rules": [{"quotes": [{"source": "comment", "quote": one}], "wants": one} for one in ("wrong person", "and cold")]}
+    return brief.model_copy(update={"case": brief.case.model_copy(update={"rejection": said})}), rules
+
+
+@pytest.mark.parametrize("name", ["locate", "target", "fill"])
+@pytest.mark.parametrize("outcome", FAILED[:3], ids=lambda one: one.kind)
+def test_a_rule_that_ends_badly_takes_no_other_with_it(name: str, outcome: AskOutcome) -> None:
+    brief, rules = two_rules()
+
+    def fails(word: str) -> Callable[[Ask], Any]:
+        known = knows(rules=rules)
+        return lambda ask: outcome if ask.name == name and f"comment: {word}" in ask.case else known(ask)
+
+    for word, other in (("wrong person", "and cold"), ("and cold", "wrong person")):
+        found, _ = drives(fails(word), brief)
+        assert isinstance(found, Drafted) and [hint.evidence[0].quote for hint in found.hints] == [other]
+        assert "1 of 2 rules could not be read" in found.notes
+    found, _ = drives(fails(""), brief)
+    assert found == outcome
+
+
+def test_an_answer_without_a_fix_says_how_many_rules_could_not_be_read() -> None:
+    brief, rules = two_rules()
+    found, _ = drives(knows(rules=rules, locate=lambda ask: {"choice": "one_off" if "comment: and cold" in ask.case else "launch"}), brief)
+    assert isinstance(found, Abstained) and found.outcome == "one_off" and found.reason.endswith("; 1 of 2 rules could not be read")
+
+
+def test_a_model_that_is_away_ends_the_course_whatever_other_rules_gave() -> None:
+    brief, rules = two_rules()
+    known = knows(rules=rules)
+    found, _ = drives(lambda ask: FAILED[3] if "comment: and cold" in ask.case else known(ask), brief)
+    assert found == FAILED[3]
+
+
+@pytest.mark.parametrize("outcome", [*FAILED[:3], {"choice": "fetch:nothing"}], ids=["refused", "truncated", "invalid", "not on the list"])
+def test_one_place_that_cannot_be_read_counts_against_agreement(outcome: Any) -> None:
+    """Also when it is the only sample of its round that had to say a place."""
+    turn = iter([{"choice": "fetch:postcode"}, outcome, {"choice": "fetch:postcode"}, {"choice": "fetch:postcode"}, {"choice": "fetch:postcode"}])
+    found, _ = drives(knows(target=lambda _: next(turn)))
+    assert isinstance(found, Drafted) and (found.hints[0].confidence.agree, found.hints[0].confidence.of) == (4, 5)
+    kinds = iter([ABSTAIN, ABSTAIN, "adjust_fetch_weight", ABSTAIN, ABSTAIN])
+    found, _ = drives(knows(locate=lambda _: {"choice": next(kinds)}, target=lambda _: outcome))
+    assert isinstance(found, Abstained) and "4 of 5 readings" in found.reason
+
+
+def test_a_second_round_that_cannot_be_read_leaves_what_the_first_said() -> None:
+    turn = iter(["fetch:postcode", "fetch:postcode", "fetch:email", "fetch:nothing", "fetch:nothing"])
+    found, _ = drives(knows(target=lambda _: {"choice": next(turn)}))
+    assert isinstance(found, Abstained) and found.reason.startswith("split: the likeliest of 5 readings came 2")
+
+
 def test_what_was_cut_off_is_asked_once_more_with_more_room() -> None:
     asked: list[int] = []
 

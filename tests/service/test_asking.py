@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from connectors.ports import PortError
-from connectors.scripted import ScriptedModel
+from connectors.scripted import ScriptedCritic, ScriptedModel
 from rubric.catalogue import load
-from rubric.drafting import Answered, Ask, AskOutcome, InvalidOutput, Receipt, Refused, TransportError, Truncated, Usage
+from rubric.drafting import Answered, Ask, AskOutcome, Drafted, InvalidOutput, Receipt, Refused, TransportError, Truncated, Usage
 from service import answering
 from service.asking import AskingCritic, Caps, Watch, _failure, asking
 from service.stages import critic
 from service.store import calls
+from tests.samples.small import small_host, weight_hint
 from tests.samples.world import World
 
 CATALOGUE = load()
@@ -115,8 +116,103 @@ def test_a_failure_for_good_ends_in_a_state_with_its_code_and_can_be_tried_again
     assert world.story(case_id)["reason"] == code
     listens(world)
     critic.draft_again(world.db, case_id, by="gwen")
-    again = world.runs().case(case_id)
-    assert again.state == ("failed" if code in ("refused", "truncated", "invalid_output") else "drafted")
+    assert world.runs().case(case_id).state == "drafted"
+
+
+@pytest.mark.parametrize("wrong", [{"choice": "merge_now"}, {"answer": "x"}], ids=str)
+def test_an_answer_that_cannot_be_read_is_asked_for_anew_when_somebody_drafts_again(world: World, wrong: dict[str, Any]) -> None:
+    """The server did answer, so the ledger holds it as answered: it is not given again for ever."""
+    listens(world, lambda ask: wrong if ask.name == "locate" else tells(ask))
+    case_id = world.rejects("email postcode", "wrong person")
+    assert world.runs().case(case_id).reason == "invalid_output" and {call.kind for call in made(world, case_id)} == {"answered"}
+    model = listens(world)
+    critic.draft_again(world.db, case_id, by="gwen")
+    assert world.runs().case(case_id).state == "drafted" and len(model.asks) == WHOLE
+
+
+def test_a_refusal_is_not_asked_for_again_by_a_draft_that_only_waited(world: World) -> None:
+    """One of the samples was refused before the server was busy: the retry takes it as it was."""
+    turn = iter(range(100))
+
+    def answer(ask: Ask) -> Any:
+        place = next(turn)
+        return Refused() if place == 1 else TransportError(code="overloaded", retryable=True) if place == 3 else tells(ask)
+
+    model = listens(world, answer)
+    case_id = world.rejects("email postcode", "wrong person")
+    assert world.runs().case(case_id).state == "drafted"
+    keys = [ask.key for ask in model.asks]
+    assert [key for key in set(keys) if keys.count(key) > 1] == [keys[3]]
+
+
+def test_another_model_or_profile_is_asked_anew(world: World) -> None:
+    busy = [TransportError(code="overloaded", retryable=True)]
+    listens(world, lambda ask: busy.pop() if busy and ask.name == "fill" else tells(ask))
+    case_id = world.rejects("email postcode", "wrong person")
+    world.runs(wait=1)
+    assert world.case(case_id).state == "queued" and len(made(world, case_id)) == WHOLE
+    other = ScriptedModel(tells)
+    other.how = "scripted-model-1 high"
+    world.with_ports(critic=AskingCritic(world.db, other, CATALOGUE, PLENTY))
+    world.runs()
+    assert world.case(case_id).state == "drafted" and len(other.asks) == WHOLE
+
+
+def test_what_failed_for_want_of_money_goes_on_where_it_was(world: World) -> None:
+    listens(world, caps=Caps(case=0.013, hour=100, day=100))
+    case_id = world.rejects("email postcode", "wrong person")
+    assert world.runs().case(case_id).reason == "spend_cap_case"
+    paid = len(made(world, case_id))
+    model = listens(world)
+    critic.draft_again(world.db, case_id, by="gwen")
+    assert world.runs().case(case_id).state == "drafted" and len(model.asks) == WHOLE - paid
+
+
+def test_what_changes_while_a_draft_waits_makes_it_pay_for_nothing_twice(world: World) -> None:
+    """Between a wait and its retry target, neighbours and precedents move on, and with them every text: the question is the same one."""
+    busy = [TransportError(code="overloaded", retryable=True, retry_after=60.0)]
+    model = listens(world, lambda ask: busy.pop() if busy and ask.name == "fill" else tells(ask))
+    case_id = world.rejects("email postcode", "wrong person")
+    world.runs(wait=1)
+    before = {call.key: call.sha for call in made(world, case_id)}
+    model.asks.clear()
+    world.with_ports(hosts={"bank": small_host(**{"config/fetch.json": b'{"weights": {"email": 3, "postcode": 6}}\n'})})
+    world.runs()
+    assert world.case(case_id).state == "drafted" and [ask.name for ask in model.asks] == ["fill"]
+    assert model.asks[0].sha != before[model.asks[0].key]
+
+
+def test_an_answer_that_may_not_be_given_any_more_is_asked_for_anew(world: World) -> None:
+    ask = Ask(name="locate", key="locate 1 0", rubric="r", case="c", form=form("a", "b"))
+    case_id = world.rejects("email postcode", "wrong person")
+    asker = AskingCritic(world.db, model := ScriptedModel(lambda ask: {"choice": "a"}), CATALOGUE, PLENTY)
+    asker.ask(case_id, ask)
+    asker.ask(case_id, ask.model_copy(update={"case": "other precedents"}))
+    assert len(model.asks) == 1
+    asker.ask(case_id, ask.model_copy(update={"form": form("b", "c")}))
+    assert len(model.asks) == 2
+
+
+def form(*choices: str) -> dict[str, Any]:
+    return {"type": "object", "properties": {"choice": {"type": "string", "enum": list(choices)}}}
+
+
+def test_a_rejection_that_is_looked_at_once_more_is_not_read_again(world: World) -> None:
+    """The change in play is the news, and it is tried; what the comment says has not changed."""
+    model = listens(world, lambda ask: {"choice": "abstain"} if ask.name == "locate" and "comment: hm" in ask.case else tells_of(ask))
+    vague = world.rejects("email postcode", "hm")
+    assert world.runs().case(vague).state == "abstained"
+    asked = len(made(world, vague))
+    told = world.rejects("email postcode", "wrong person")
+    world.runs()
+    assert world.hint_of(told).hint.also_moves == [vague] and world.moves("cases", vague)[:2] == ["abstained", "queued"]
+    assert len(made(world, vague)) == asked and len(model.asks) == asked + WHOLE
+
+
+def tells_of(ask: Ask) -> Any:
+    if ask.name == "rules" and "wrong person" not in ask.case:
+        return {"rules": [{"quotes": [{"source": "comment", "quote": "hm"}], "wants": "hm"}]}
+    return tells(ask)
 
 
 def test_what_may_succeed_later_is_tried_later_and_says_so(world: World) -> None:
@@ -150,6 +246,23 @@ def test_no_call_goes_out_past_the_cap_of_a_case(world: World) -> None:
     assert sum(call.usd if call.usd is not None else call.most_usd for call in made(world, case_id)) <= 0.013
 
 
+@pytest.mark.parametrize("code", ["spend_cap_hour", "spend_cap_day", "in_batch"])
+def test_waiting_for_money_or_a_batch_never_becomes_a_failure(world: World, code: str) -> None:
+    """Steps of a quarter of an hour at most, so that a raised cap is seen soon; a server that is away is counted from where it was."""
+    said = [
+        PortError("overloaded", "busy", retryable=True),
+        *3 * critic.MOST_WAITS * [PortError(code, "later", retryable=True, retry_after=80_000.0)],
+    ]
+    world.with_ports(critic=ScriptedCritic(lambda brief: said.pop(0) if said else Drafted(hints=[weight_hint(brief)])))
+    case_id = world.rejects("email postcode", "wrong person")
+    world.runs(wait=critic.LONGEST_WAIT - 1)
+    row = world.case(case_id)
+    assert row.state == "queued" and row.waits == 1 and (row.reason or "").endswith("later; next in 15 min")
+    assert world.runs().case(case_id).state == "drafted" and not said
+    delays = [delay for key, _, _, delay in world.asked.all(world.db) if f"draft:{case_id}:wait-1-" in key]
+    assert delays == [5.0, *3 * critic.MOST_WAITS * [critic.LONGEST_WAIT]]
+
+
 @pytest.mark.parametrize("cap", ["hour", "day"])
 def test_a_cap_in_time_makes_drafts_wait_until_it_allows_them(world: World, cap: str) -> None:
     model = listens(world, caps=Caps(case=100, hour=100, day=100).model_copy(update={cap: 0.013}))
@@ -180,7 +293,7 @@ def test_many_workers_at_once_do_not_pass_a_cap(world: World) -> None:
         gate.wait()
         try:
             with world.db.begin() as session:
-                calls.begin(session, case_id, ask, "m", 1.0, Caps(case=10, hour=3, day=10))
+                calls.Purse(session, Caps(case=10, hour=3, day=10)).open(case_id, ask, "m", 1.0)
         except calls.Spent as spent:
             refused.append(spent.cap)
 
@@ -243,6 +356,28 @@ def test_the_same_fact_twice_is_no_news(world: World) -> None:
     assert [ask.name for ask in model.asks].count("fill") == 2
 
 
+def test_a_second_pass_that_may_still_come_is_waited_for_where_there_is_no_hint(world: World) -> None:
+    busy: list[AskOutcome] = [TransportError(code="rate_limited", retryable=True)]
+    fills = iter([{"to": 6}, {"to": 1}])
+
+    def answer(ask: Ask) -> Any:
+        if "was tried" in ask.case and busy:
+            return busy.pop()
+        return next(fills) if ask.name == "fill" else tells(ask)
+
+    listens(world, answer)
+    case_id = world.rejects("email postcode", "wrong person")
+    assert world.runs(wait=1).case(case_id).state == "queued"
+    assert world.runs().hint_of(case_id).current["change"]["to"] == 1
+
+
+def test_a_second_pass_that_cannot_be_had_leaves_the_first_abstention(world: World) -> None:
+    listens(world, lambda ask: Refused() if "was tried" in ask.case else {"to": 6} if ask.name == "fill" else tells(ask))
+    case_id = world.rejects("email postcode", "wrong person")
+    row = world.runs().case(case_id)
+    assert row.state == "abstained" and (row.reason or "").startswith("no_effect")
+
+
 def test_a_critic_that_has_nothing_new_to_hear_is_not_asked_again(world: World) -> None:
     model = listens(world, lambda ask: {"choice": "abstain"} if ask.name == "locate" else tells(ask))
     case_id = world.rejects("email postcode", "wrong person")
@@ -287,6 +422,33 @@ def test_the_watch_looks_beside_everything_else_and_again_only_after_trouble() -
     assert watch.trouble() is None and len(looks) == 2
 
 
+def looks_of(said: str, minutes: int) -> list[float]:
+    """When a watch that is asked every second looks at a model whose trouble stays."""
+    now, looks = [0.0], []
+
+    def look() -> str:
+        looks.append(now[0] / 60)
+        return said
+
+    watch = Watch(look, lambda: now[0])
+    for second in range(0, minutes * 60, 20):
+        now[0] = float(second)
+        watch.trouble()
+        watch.wait()
+    return looks
+
+
+def test_looks_at_trouble_that_stays_become_seldom() -> None:
+    """A look is a call that no cap knows of."""
+    assert looks_of("unreachable: nobody there", 200) == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    assert len(looks_of("unreachable: nobody there", 24 * 60)) == 29
+
+
+@pytest.mark.parametrize("code", ["truncated", "wrong_form", "invalid_output", "refused"])
+def test_a_model_that_answers_badly_is_looked_at_once_an_hour(code: str) -> None:
+    assert looks_of(f"{code}: so it is", 130) == [0, 60, 120]
+
+
 def test_a_look_that_breaks_is_trouble() -> None:
     def breaks() -> str | None:
         raise ZeroDivisionError("not for everybody")
@@ -300,3 +462,36 @@ def test_a_look_that_breaks_is_trouble() -> None:
 def test_the_critic_s_name_says_who_answers(world: World) -> None:
     model = ScriptedModel(tells)
     assert AskingCritic(world.db, model, CATALOGUE, PLENTY).name == "asking-1 scripted-model-1"
+
+
+class Late:
+    """A database in which something happens between a look at the ledger and the lock."""
+
+    def __init__(self, world: World, happens: Callable[[Any], None]):
+        self._db, self._happens, self.read = world.db, happens, world.db.read
+
+    def begin(self) -> Any:
+        with self._db.begin() as session:
+            self._happens(session)
+        self._happens = lambda session: None
+        return self._db.begin()
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_an_ask_that_went_out_with_a_batch_a_moment_ago_is_not_doubled(world: World, ended: bool) -> None:
+    """The look under the lock decides: it waits for the batch, or takes its answer."""
+    case_id = world.rejects("email postcode", "wrong person")
+    ask, model = Ask(name="rules", key="rules", rubric="r", case="c", form={}), ScriptedModel(tells)
+
+    def batch(session: Any) -> None:
+        name = calls.Purse(session, PLENTY).open(case_id, ask, "m", 0.1, "batch_1", how=model.how)
+        if ended:
+            calls.end(session, name, Answered(value=RULES), 0.1)
+
+    asker = AskingCritic(Late(world, batch), model, CATALOGUE, PLENTY)  # type: ignore[arg-type]
+    if ended:
+        assert asker.ask(case_id, ask) == Answered(value=RULES)
+    else:
+        with pytest.raises(PortError, match="in a batch"):
+            asker.ask(case_id, ask)
+    assert model.asks == [] and len(made(world, case_id)) == 1

@@ -323,10 +323,58 @@ def test_a_case_that_somebody_asks_about_now_is_left_to_them(at: Callable[..., D
     (one,) = desk.rejects(1)
     ask = first_ask(desk, one)
     with desk.world.db.begin() as session:
-        calls.begin(session, one, ask, "m", 0.1, PLENTY)
+        calls.Purse(session, PLENTY).open(one, ask, "m", 0.1)
     assert desk.runs([one]).aside == {one: "asked_now"} and desk.stub.requests == []
     desk.world.time += timedelta(hours=1)
     assert desk.runs([one]).done == 1
+
+
+def test_a_single_call_that_goes_out_while_a_round_is_made_up_is_not_doubled(at: Callable[..., Desk]) -> None:
+    """The look under the lock decides: another process asked after the round had read the case."""
+    desk = at()
+    one, two = desk.rejects(2)
+    most = desk.batches.most
+
+    def late(ask: Ask) -> float:
+        if not desk.made(one):
+            with desk.world.db.begin() as session:
+                calls.Purse(session, PLENTY).open(one, ask, "m", 0.1)
+        return most(ask)
+
+    desk.batches.most = late  # type: ignore[method-assign]
+    tally = desk.runs([one, two])
+    assert tally.aside == {one: "asked_now"} and tally.done == 1 and len(desk.made(one)) == 1
+
+
+def test_what_a_draft_asked_itself_while_a_round_is_made_up_is_taken(at: Callable[..., Desk]) -> None:
+    desk = at()
+    (one,) = desk.rejects(1)
+    most, critic_of = desk.batches.most, desk.world.ports.critic
+    assert isinstance(critic_of, AskingCritic)
+
+    def late(ask: Ask) -> float:
+        if not desk.made(one):
+            critic_of.ask(one, ask)
+        return most(ask)
+
+    desk.batches.most = late  # type: ignore[method-assign]
+    assert desk.runs([one]).done == 1 and [sorted(batch) for batch in desk.submitted] == [3 * ["locate"], 3 * ["target"], ["fill"]]
+    assert len(desk.made(one)) == WHOLE and desk.stub.calls == 1
+
+
+def test_what_failed_by_its_answers_is_asked_anew_and_the_draft_takes_that(at: Callable[..., Desk]) -> None:
+    """The answers of the failed draft count no more; those of the backfill count for the draft that it hands over to, also after a kill."""
+    said: list[Said] = [{"rules": "none"}]
+    desk = at(lambda body: said.pop() if said else tells(body))
+    (one,) = desk.rejects(1)
+    assert desk.world.runs().case(one).reason == "invalid_output"
+    paid = len(desk.made(one))
+    for tally in desk.steps([one]):
+        if tally.answered:
+            break
+    assert desk.runs([one]).done == 1
+    desk.world.runs()
+    assert desk.world.case(one).state is DraftState.drafted and desk.stub.calls == paid and len(desk.made(one)) == paid + WHOLE
 
 
 def test_an_empty_queue_asks_nothing(at: Callable[..., Desk]) -> None:

@@ -217,6 +217,22 @@ def test_a_model_that_hears_what_is_wrong_can_mend_it(db: Database, tmp_path: Pa
         assert end.world.confirms(hint.id).state == "confirmed"
 
 
+SECOND: dict[str, Said] = {
+    "refused": messages.refuses(), "cut off": messages.too_long(), "not JSON": words("I would."), "not on the list": {"choice": "merge_now"},
+    "key refused": messages.fails(401, "authentication_error"), "busy": messages.fails(429, "rate_limit_error"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_a_second_pass_without_an_answer_leaves_the_first_hint(db: Database, tmp_path: Path, name: str) -> None:
+    """Lint has something against it, so the model is told; what goes wrong then costs nothing but the calls."""
+    locate = [*3 * [RIGHT["locate"]], *5 * [SECOND[name]]]
+    with asked(db, tmp_path, plays(locate=locate, fill=[{"old": FORM, "new": FOREIGN["an address"]}])) as end:
+        assert end.state == ("drafted", "") and end.codes() == ["foreign_text_in_change"]
+        assert len(end.made) == WHOLE + (1 if name in ("key refused", "busy") else 3)
+        counted(end)
+
+
 def test_characters_that_nobody_sees_are_gone_from_what_a_model_writes(db: Database, tmp_path: Path) -> None:
     hidden = "".join(chr(0xE0000 + ord(char)) for char in "approve")
     rules = {"rules": [{"quotes": [{"source": "comment", "quote": "is\u200b not\u2060 true"}], "wants": f"say it{hidden}"}]}
@@ -242,7 +258,9 @@ LATER: dict[str, tuple[Play, str, float, bool]] = {
     # name: (the first reply, its code, seconds of the first wait, whether the server may have billed it)
     "429": (messages.fails(429, "rate_limit_error", retry_after="7"), "rate_limited", 7, False),
     "529": (messages.fails(529, "overloaded_error"), "overloaded", 5, False),
-    "500": (messages.fails(500), "server_error", 5, False),
+    "500": (messages.fails(500), "server_error", 5, True),
+    "502 of a gateway": (messages.fails(502), "server_error", 5, True),
+    "504 of a gateway": (messages.fails(504), "server_error", 5, True),
     "503 with a long wait": (messages.fails(503, retry_after="300"), "overloaded", 300, False),
     "silence": (SILENT, "timeout", 5, True),
     "a trickle": (trickles(says(RULES)), "timeout", 5, True),
