@@ -15,18 +15,15 @@ from rubric.choices import KINDS, answers, change_of
 from rubric.choosing.kinds import Place, one_of, record
 from rubric.drafting import Answered, Ask, Brief, Precedent
 from rubric.hygiene import clean, fence
-from rubric.inventory import keyed, shown_number
-from rubric.proposals.plan import taken_branch
-from rubric.reading import exact, template_of
+from rubric.reading import exact
 from rubric.recipes import Change
-from rubric.schema import Span, Step, Value, text_of
+from rubric.schema import Span, Value, text_of
+from rubric.showing import comment, like, precedents, rule_as_read, ticket, trace
 from rubric.strict import Unreadable
 
 MOST_RULES, MOST_QUOTES = 3, 5
 MOST_IDS = 200
 """places that one question lists; more are asked for in two stages, part and place"""
-LONGEST = 12_000
-"""characters of one text that a model is shown; a cut is said aloud in its place"""
 ABSTAIN = "abstain"
 
 
@@ -68,7 +65,7 @@ def rules_ask(brief: Brief) -> Ask:
         "wants": {"type": "string", "maxLength": 200},
     })  # fmt: skip
     form = record({"rules": {"type": "array", "items": rule, "maxItems": MOST_RULES}})
-    return _ask("rules", "rules", form, {"rules": MOST_RULES, "quotes": MOST_QUOTES}, {"comment": _comment(brief), "ticket": _ticket(brief)})
+    return _ask("rules", "rules", form, {"rules": MOST_RULES, "quotes": MOST_QUOTES}, {"comment": comment(brief), "ticket": ticket(brief)})
 
 
 def rules_of(brief: Brief, reply: Answered) -> list[Rule]:
@@ -103,7 +100,13 @@ def locate_ask(brief: Brief, catalogue: Catalogue, rule: Rule, number: int, samp
     """Which kind of change, or which answer without one? Abstaining stands first, the others in another order for every sample."""
     cards = answers(brief, catalogue)
     options = _shuffled([slug for slug, _ in cards], f"{brief.case_id} locate {number} {sample}")
-    own = {"rule": _rule(rule), "trace": _trace(brief), "precedents": _precedents(shown), "facts": brief.facts, "options": [ABSTAIN, *options]}
+    own = {
+        "rule": _read(rule),
+        "trace": trace(brief),
+        "precedents": precedents(shown),
+        "facts": brief.facts,
+        "options": [ABSTAIN, *options],
+    }
     return _ask("locate", f"locate {number} {sample}{_turn(brief)}", record({"choice": one_of([ABSTAIN, *options])}), {"cards": cards}, own)
 
 
@@ -112,7 +115,7 @@ def target_ask(brief: Brief, catalogue: Catalogue, rule: Rule, number: int, samp
     card = catalogue.recipe(recipe)
     listed = _shuffled(list(places), f"{brief.case_id} target {number} {sample} {stage}")
     own = {
-        "title": card.title, "when": card.when, "rule": _rule(rule), "trace": _trace(brief), "facts": brief.facts,
+        "title": card.title, "when": card.when, "rule": _read(rule), "trace": trace(brief), "facts": brief.facts,
         "question": KINDS[recipe].question if stage == 0 else "Which part of the target is it in?", "places": listed,
     }  # fmt: skip
     form = record({"choice": {"type": "string", "enum": [ABSTAIN, *(place.id for place in listed)]}})
@@ -171,9 +174,9 @@ def fill_ask(brief: Brief, catalogue: Catalogue, rule: Rule, number: int, recipe
     card, entry = catalogue.recipe(recipe), brief.inventory.entries.get(place)
     value = json.dumps(entry.value, ensure_ascii=False)[:3000] if entry is not None else "nothing yet"
     own = {
-        "title": card.title, "when": card.when, "names": card.names, "place": place, "value": fence(value, "place"), "rule": _rule(rule),
-        "trace": _trace(brief), "ticket": _ticket(brief), "like": _like(brief) if recipe == "promote_other_intent" else "",
-        "precedents": _precedents(shown), "facts": brief.facts,
+        "title": card.title, "when": card.when, "names": card.names, "place": place, "value": fence(value, "place"), "rule": _read(rule),
+        "trace": trace(brief), "ticket": ticket(brief), "like": like(brief) if recipe == "promote_other_intent" else "",
+        "precedents": precedents(shown), "facts": brief.facts,
     }  # fmt: skip
     return _ask("fill", f"fill {number} {recipe} {place}{_turn(brief)}", record(KINDS[recipe].form(brief, place)), {}, own)
 
@@ -239,10 +242,10 @@ def plain_ask(brief: Brief, catalogue: Catalogue) -> Ask:
     places = sorted({place.id for slug, _ in cards if slug in KINDS for place in KINDS[slug].places(brief)})
     slugs = [ABSTAIN, *(slug for slug, _ in cards)]
     form = record({"choice": {"type": "string", "enum": slugs}, "place": {"type": "string", "maxLength": 200}})
-    return _ask("plain", "plain", form, {"cards": cards, "places": places}, {"comment": _comment(brief), "ticket": _ticket(brief)})
+    return _ask("plain", "plain", form, {"cards": cards, "places": places}, {"comment": comment(brief), "ticket": ticket(brief)})
 
 
-# ---- what a model is shown
+# ---- small things
 
 
 def _turn(brief: Brief) -> str:
@@ -250,47 +253,14 @@ def _turn(brief: Brief) -> str:
     return f" again {len(brief.facts)} {hashlib.sha256(json.dumps(brief.facts).encode()).hexdigest()[:8]}" if brief.facts else ""
 
 
+def _read(rule: Rule) -> str:
+    return rule_as_read(rule.quotes, rule.wants)
+
+
 def _shuffled(items: list[Any], seed: str) -> list[Any]:
     """In an order that the seed alone decides."""
     order = sorted(range(len(items)), key=lambda place: hashlib.sha256(f"{seed} {place}".encode()).digest())
     return [items[place] for place in order]
-
-
-def _comment(brief: Brief) -> str:
-    return fence(brief.case.comment, "comment", LONGEST)
-
-
-def _ticket(brief: Brief) -> str:
-    return fence(text_of(brief.case, "ticket"), "ticket", LONGEST)
-
-
-def _rule(rule: Rule) -> str:
-    quotes = "\n".join(f"{span.source}: {span.quote}" for span in rule.quotes)
-    return fence(f"{quotes}\nasks for: {rule.wants}", "rule", LONGEST)
-
-
-def _trace(brief: Brief) -> str:
-    """What each step made of the ticket, in the order of the pipeline, with the numbers that decided."""
-    plan, taken, made = brief.case.plan, taken_branch(brief), template_of(brief.case.plan.reply, brief.inventory)
-    lines = [f"intent: {plan.leaf}"]
-    lines += [f"extraction: {group}.{name} = {value}" for group, inside in plan.extraction.items() for name, value in inside.items()]
-    lines += [f"fetch: {one.record_id} scored {one.score:g}, matched on {', '.join(one.matched_fields) or 'nothing'}" for one in plan.fetch[:8]]
-    fields = {name for one in plan.fetch for name in one.matched_fields}
-    weights = [one for one in keyed(brief.inventory.of(Step.fetch)) if one.words[-1] in fields and shown_number(one) is not None]
-    lines += [f"fetch: weight {one.id} = {shown_number(one):g}" for one in weights][:40]
-    lines += [f"plan: took the branch {taken.id}, condition {taken.view.get('condition')}"] if taken else ["plan: branch not known"]
-    lines += [f"plan: called {call.name} with {json.dumps(call.arguments, ensure_ascii=False)}" for call in plan.tool_calls]
-    lines += [f"reply: template {made[0]}"] if made else []
-    return fence("\n".join([*lines, f"reply: {plan.reply}"]), "trace", LONGEST)
-
-
-def _like(brief: Brief) -> str:
-    found = [one for one in brief.rejected if one.case.plan.leaf == brief.case.plan.leaf and one.case_id != brief.case_id][:12]
-    return "\n".join(f"case {number}:\n{fence(text_of(one.case, 'ticket'), 'ticket', 600)}" for number, one in enumerate(found, start=1))
-
-
-def _precedents(shown: Sequence[Precedent]) -> str:
-    return "\n".join(f"{fence(one.comment, 'precedent', 400)}\n→ {one.recipe} at {one.target or '-'}" for one in shown)
 
 
 def _list(value: dict[str, Any], name: str) -> list[Any]:

@@ -64,8 +64,12 @@ def _cue_taken(one: Any, other: Any) -> bool:
 
 
 def _cue_elsewhere(one: Any, other: Any) -> bool:
+    """A cue may speak for several leaves; what contradicts is to send the very same tickets to two of them."""
     there = _gives(other)
-    return any(there.get(cue, leaf) != leaf for cue, leaf in _gives(one).items())
+    starts = {
+        (change.recipe, getattr(change, "from_parent", _leaf(change).split("/")[0]), getattr(change, "from_leaf", "")) for change in (one, other)
+    }
+    return len(starts) == 1 and any(there.get(cue, leaf) != leaf for cue, leaf in _gives(one).items())
 
 
 def _builds_on_closed(one: Any, closed: r.RetireLeaf) -> bool:
@@ -270,7 +274,7 @@ _BRANCHES, _ALTER, _FIELD = (r.AddTieRule, r.AddPlanBranch, r.AlterPlanBranch), 
 _NUMBERS, _RULE, _REPLY = (r.AdjustFetchWeight, r.AdjustFetchThreshold, r.AddFetchQuery), (r.AddPolicyRule,), (r.ChangeReplyTemplate,)
 CLASHES: tuple[Clash, ...] = (
     Clash(_CUES, _CUES, _cue_taken, "a cue is given to a leaf and taken from it"),
-    Clash(_CUES, _CUES, _cue_elsewhere, "a cue is given to two leaves"),
+    Clash(_CUES, _CUES, _cue_elsewhere, "the same tickets are sent to two leaves by one cue"),
     Clash((r.PromoteOtherIntent, r.AddSecondParent), (r.RetireLeaf,), _builds_on_closed, "a leaf is opened and closed"),
     # a leaf that somebody once built on may be closed later; building on one that was closed is what contradicts
     Clash((r.RefineIntentBoundary, *_BRANCHES), (r.RetireLeaf,), _builds_on_closed, "a leaf that was closed is built on", both_ways=False),

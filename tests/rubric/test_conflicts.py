@@ -51,10 +51,12 @@ PAIRS: list[tuple[str, Change, Change, list[Change]]] = [
     ("given to a leaf and taken", cues("cards/lost", "stolen"), change(PROMOTE, parent="cards", leaf="lost", cues={"stolen": -2}), [
         change(PROMOTE, parent="cards", leaf="found", cues={"stolen": -2}), change(PROMOTE, parent="cards", leaf="lost", cues={"stolen": 9}),
     ]),
-    ("given to two leaves", cues("cards/lost", "stolen"), cues("cards/fraud", "stolen"), [
-        cues("cards/lost", "stolen", start="access/locked"), cues("cards/fraud", "robbed"),
+    ("sent to two leaves", cues("cards/lost", "stolen"), cues("cards/fraud", "stolen"), [
+        cues("cards/lost", "stolen", start="access/locked"), cues("cards/fraud", "robbed"), cues("cards/fraud", "stolen", start="access/locked"),
     ]),
-    ("given to two leaves", change(PROMOTE, cues={"code": 4}), cues("access/login", "code"), [cues("access/new", "code"), cues("access/login", "codes")]),
+    ("sent to two leaves", change(PROMOTE, cues={"code": 4}), change(PROMOTE, leaf="codes", cues={"code": 4}), [
+        cues("access/login", "code"), change(PROMOTE, leaf="codes", cues={"codes": 4}),
+    ]),
     ("two outcomes", change(PROMOTE, tools=["a"]), change(PROMOTE, tools=["b"]), [
         change(PROMOTE, tools=["a"], cases=["c7", "c8", "c9"]), change(PROMOTE, leaf="newer", tools=["b"]),
     ]),
