@@ -65,10 +65,8 @@ def _cue_taken(one: Any, other: Any) -> bool:
 
 def _cue_elsewhere(one: Any, other: Any) -> bool:
     """A cue may speak for several leaves; what contradicts is to send the very same tickets to two of them."""
-    there = _gives(other)
-    starts = {
-        (change.recipe, getattr(change, "from_parent", _leaf(change).split("/")[0]), getattr(change, "from_leaf", "")) for change in (one, other)
-    }
+    there, parts = _gives(other), ("recipe", "from_parent", "from_leaf")
+    starts = {tuple(getattr(change, part, change.model_dump().get("parent")) for part in parts) for change in (one, other)}
     return len(starts) == 1 and any(there.get(cue, leaf) != leaf for cue, leaf in _gives(one).items())
 
 
