@@ -37,8 +37,8 @@ BY_STATUS = {
     503: ("overloaded", True),
     529: ("overloaded", True),
 }
-NOT_TAKEN = (503, 529)
-"""statuses from 500 that say that the request was not begun"""
+NOT_TAKEN = (500, 503, 529)
+"""statuses from 500 by which a server says itself that it gave no answer; the others come from what stands before it"""
 BY_TYPE = {
     "invalid_request_error": 400,
     "authentication_error": 401,

@@ -70,7 +70,8 @@ def _found_out(reply: Drafted | Abstained, tried: Drafted | Abstained, brief: Br
         against = [one for one in lint(hint, brief.case, tests.target.inventory, tests.catalogue, tests.twins, tests.rules) if one.blocks]
         found += [f"{what}, {one.field}: {one.text}" for one in against]
     if isinstance(tried, Abstained):
-        found += [f"{hint.recipe} at {hint.target} was tried: {tried.reason}" for hint in reply.hints]
+        why = tried.reason.partition(":")[0]  # the code alone: how many tries there were would make another question of the same fact
+        found += [f"{hint.recipe} at {hint.target} was tried: {why}" for hint in reply.hints]
     return found
 
 

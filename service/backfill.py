@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
+from typing import Any
 
 from connectors.ports import BatchModel, PortError, Ports
 from rubric.catalogue import Catalogue
@@ -76,6 +77,8 @@ class Backfill:
         self._db, self._ports, self._catalogue, self._batches, self._caps = db, ports, catalogue, batches, caps
         self._tries: Counter[tuple[str, str]] = Counter()
         self._done: set[str] = set()
+        self._drafts: dict[str, int] = {}
+        """case → number of the draft that this run asks for"""
 
     def run(self, case_ids: Sequence[str]) -> Iterator[Tally]:
         """Goes on with each step that is asked for; gives the same tally each time. What an earlier run left at the server is collected first."""
@@ -171,7 +174,7 @@ class Backfill:
         with self._db.read() as session:
             if calls.alone_since(session, case_id, self._db.now() - LIVE):
                 raise PortError("asked_now", "a single call about this case has no reply yet")
-            draft = drafts.number_of(session, case_id)
+            draft = self._same_draft(session, case_id)
             try:
                 asks = next(steps)
                 while True:
@@ -182,6 +185,13 @@ class Backfill:
                     asks = steps.send(replies)
             except StopIteration:
                 return []
+
+    def _same_draft(self, session: Any, case_id: str) -> int:
+        """The number of the draft that this run asks for. Raises `PortError` when that has ended: nothing is bought for another one."""
+        now = drafts.number_of(session, case_id)
+        if self._drafts.setdefault(case_id, now) != now:
+            raise PortError("drafted_meanwhile", "the server has drafted this case since")
+        return now
 
     def _hand_over(self, case_id: str) -> None:
         """The normal draft is due, which finds the answers in the ledger."""
@@ -223,7 +233,11 @@ class Backfill:
             for case_id, ask, most in priced:
                 if case_id in tally.aside:
                     continue
-                draft = drafts.number_of(session, case_id)
+                try:
+                    draft = self._same_draft(session, case_id)
+                except PortError as error:
+                    tally.put_aside(case_id, error.code)
+                    continue
                 if calls.answered(session, case_id, ask, how, draft) is not None:
                     met = True
                     continue

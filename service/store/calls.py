@@ -104,7 +104,7 @@ class Purse:
 
     def open(self, case_id: str, ask: Ask, model: str, most: float, batch: str | None = None, *, how: str = "", draft: int = 0) -> str:
         """Reserve the most that a call can cost and write it down as open. Raises `Spent`."""
-        spent, number = self._of_case.get(case_id) or self._look(case_id)
+        spent, number = self._of_case.get(case_id) or self._look(case_id, draft)
         if spent + most > self._caps.case:
             raise Spent("case", None)
         for cap, window in WINDOWS.items():
@@ -120,9 +120,10 @@ class Purse:
         self._session.add(call)
         return name
 
-    def _look(self, case_id: str) -> tuple[float, int]:
+    def _look(self, case_id: str, draft: int) -> tuple[float, int]:
+        """What this draft of the case has cost: one that is asked for anew has the whole cap before it."""
         number = self._session.exec(select(func.count()).where(Call.case_id == case_id)).one()
-        return _spent(self._session, Call.case_id == case_id), number
+        return _spent(self._session, (col(Call.case_id) == case_id) & (col(Call.draft) == draft)), number
 
     def _wait(self, window: timedelta) -> float | None:
         """Seconds until the oldest call has left a window."""

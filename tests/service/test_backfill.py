@@ -362,6 +362,22 @@ def test_what_a_draft_asked_itself_while_a_round_is_made_up_is_taken(at: Callabl
     assert len(desk.made(one)) == WHOLE and desk.stub.calls == 1
 
 
+def test_nothing_is_bought_for_a_case_whose_draft_ended_while_a_round_was_made_up(at: Callable[..., Desk]) -> None:
+    desk = at()
+    (one,) = desk.rejects(1)
+    most = desk.batches.most
+
+    def late(ask: Ask) -> float:
+        if not desk.made(one):
+            desk.world.runs()
+        return most(ask)
+
+    desk.batches.most = late  # type: ignore[method-assign]
+    tally = desk.runs([one])
+    assert desk.world.case(one).state is DraftState.drafted and tally.aside == {one: "drafted_meanwhile"}
+    assert desk.submitted == [] and len(desk.made(one)) == WHOLE == desk.stub.calls
+
+
 def test_what_failed_by_its_answers_is_asked_anew_and_the_draft_takes_that(at: Callable[..., Desk]) -> None:
     """The answers of the failed draft count no more; those of the backfill count for the draft that it hands over to, also after a kill."""
     said: list[Said] = [{"rules": "none"}]

@@ -258,7 +258,7 @@ LATER: dict[str, tuple[Play, str, float, bool]] = {
     # name: (the first reply, its code, seconds of the first wait, whether the server may have billed it)
     "429": (messages.fails(429, "rate_limit_error", retry_after="7"), "rate_limited", 7, False),
     "529": (messages.fails(529, "overloaded_error"), "overloaded", 5, False),
-    "500": (messages.fails(500), "server_error", 5, True),
+    "500": (messages.fails(500), "server_error", 5, False),
     "502 of a gateway": (messages.fails(502), "server_error", 5, True),
     "504 of a gateway": (messages.fails(504), "server_error", 5, True),
     "503 with a long wait": (messages.fails(503, retry_after="300"), "overloaded", 300, False),
