@@ -458,7 +458,7 @@ def test_another_model_than_the_one_asked_is_not_believed(model: str) -> None:
 
 def test_a_failure_keeps_the_request_id() -> None:
     with asked(messages.fails(500, request_id="req_42")) as (outcome, _), asked(messages.fails(500, request_id=f"{CANARY}")) as (odd, _):
-        assert outcome.receipt == Receipt(model="claude-sonnet-5-5", request_id="req_42", usage=None, seconds=outcome.receipt.seconds)
+        assert outcome.receipt == Receipt(model="claude-sonnet-5-5", request_id="req_42", usage=Usage(), seconds=outcome.receipt.seconds)
         assert odd.receipt.request_id == ""
 
 
