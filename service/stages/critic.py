@@ -210,8 +210,8 @@ def _write(db: Database, ports: Ports, catalogue: Catalogue, row: cases.CaseRow,
             why = noted(answer.abstained.reason, case.case)
             history.move(session, case, DraftState.abstained, by=ports.critic.name, why=why, outcome=answer.abstained.outcome, reason=why)
             return
-        asked = bool(answer.cost["calls"])
-        cost = calls.cost_of(session, case.id).model_dump() if asked else answer.cost  # with the calls of a second pass that had no answer
+        kept = calls.cost_of(session, case.id)  # with the calls of a second pass that had no answer
+        cost = kept.model_dump() if answer.cost["calls"] and kept.calls else answer.cost
         history.move(session, case, DraftState.drafted, by=ports.critic.name, why=f"{len(answer.drafted)} hint(s)", reason=None)
         for number, (hint, findings) in enumerate(answer.drafted, start=1):
             text = hint.model_dump(mode="json", by_alias=True)

@@ -36,5 +36,6 @@ def test_a_hint_says_what_it_cost_what_it_moves_too_and_what_the_model_was_shown
     finally:
         world.ports = ports
     page = world.sees(f"/hints/{hint}")
-    assert "8 calls, 5120 tokens, about $0.0123 by the price list" in page.text and "1 other rejection, as replay showed" in page.text
+    assert "8 calls, 5120 tokens, about $0.0123 by the price list" in page.text
+    assert "1 other rejection, as replay showed" in page.text
     assert len(page.all("a", href=f"/cases/{other}")) == 2
