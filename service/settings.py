@@ -139,6 +139,13 @@ class Settings(BaseSettings):
             return self.database_url.replace("postgresql://", "postgresql+psycopg://", 1)
         return f"sqlite:///{self.data_dir / 'triage.db'}"
 
+    def target_named(self, asked: str | None) -> str:
+        """The target that a command is about: the one asked for, or the only one. Raises `Refused`."""
+        name = asked or (next(iter(self.targets)) if len(self.targets) == 1 else None)
+        if name is None or name not in self.targets:
+            raise Refused(f"name the target: --target NAME, one of {', '.join(self.targets) or 'TRIAGE_TARGETS, which is empty'}", 64)
+        return name
+
 
 class Refused(Exception):
     """A command cannot start or go on; the message is one line that says what to do, and never holds a secret."""

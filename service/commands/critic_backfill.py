@@ -52,7 +52,7 @@ def backfill_command(
     settings, screen = read_settings(), Console(stderr=True, soft_wrap=True)
     if settings.critic != "claude":
         raise Refused("a backfill asks a model: set TRIAGE_CRITIC=claude and TRIAGE_CLAUDE_KEY")
-    name = _target(settings, target)
+    name = settings.target_named(target)
     with _place(settings) as place:
         picked = pick(place.db, name, [DraftState(one.value) for one in of or ()], _busy(place.engine), limit)
         try:
@@ -67,13 +67,6 @@ def backfill_command(
         raise Refused(line, 75)
     if tally.aside:
         raise typer.Exit(1)
-
-
-def _target(settings: Settings, asked: str | None) -> str:
-    name = asked or (next(iter(settings.targets)) if len(settings.targets) == 1 else None)
-    if name is None or name not in settings.targets:
-        raise Refused(f"name the target: --target NAME, one of {', '.join(settings.targets) or 'TRIAGE_TARGETS, which is empty'}", 64)
-    return name
 
 
 def _busy(engine: Engine) -> set[str]:

@@ -59,7 +59,7 @@ def import_file(
     started again. The server need not run; it picks the cases up when it does.
     """
     settings, screen = read_settings(), Console(stderr=True, soft_wrap=True)
-    name = _target(settings, target)
+    name = settings.target_named(target)
     with starting():
         db, secret = _open(settings)
     tally = Tally()
@@ -77,13 +77,6 @@ def import_file(
     _report(file, tally, screen)
     if tally.bad:
         raise typer.Exit(1)
-
-
-def _target(settings: Settings, asked: str | None) -> str:
-    name = asked or (next(iter(settings.targets)) if len(settings.targets) == 1 else None)
-    if name is None or name not in settings.targets:
-        raise Refused(f"name the target: --target NAME, one of {', '.join(settings.targets) or 'TRIAGE_TARGETS, which is empty'}", 64)
-    return name
 
 
 def _open(settings: Settings) -> tuple[Database, bytes]:
