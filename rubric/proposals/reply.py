@@ -94,9 +94,7 @@ def _sentences(brief: Brief, told: int) -> Iterator[Offer]:
             yield Offer(
                 step=Step.reply,
                 target=holder.id,
-                change=ChangeReplyTemplate(
-                    templates=[".".join(entry.parts) for entry in holding(brief, old)] or [".".join(holder.parts)], old=old, new=""
-                ),
+                change=_without(brief, holder, old),
                 summary="Take one sentence out of a template.",
                 signals=signals(**weights),
                 must_not=[Expectation(part="reply", contains=part.strip())] if text.count(part.strip()) == 1 and "{" not in part else [],
@@ -118,9 +116,7 @@ def _address(brief: Brief, holder: Entry, text: str) -> Iterator[Offer]:
         yield Offer(
             step=Step.reply,
             target=holder.id,
-            change=ChangeReplyTemplate(
-                templates=[".".join(entry.parts) for entry in holding(brief, old)] or [".".join(holder.parts)], old=old, new=""
-            ),
+            change=_without(brief, holder, old),
             summary="Take an address by a fixed name out of a template.",
             signals=signals(
                 fixed_address=0.45,
@@ -131,6 +127,12 @@ def _address(brief: Brief, holder: Entry, text: str) -> Iterator[Offer]:
             must_not=[Expectation(part="reply", contains=old.strip())],
             instead="the same reply with the usual greeting alone",
         )
+
+
+def _without(brief: Brief, holder: Entry, old: str) -> ChangeReplyTemplate:
+    """A phrase out of every template that holds it, the plan's own at least."""
+    templates = [".".join(entry.parts) for entry in holding(brief, old) or [holder]]
+    return ChangeReplyTemplate(templates=templates, old=old, new="")
 
 
 def _twice(part: str, parts: list[str]) -> bool:
