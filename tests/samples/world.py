@@ -12,15 +12,17 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from connectors.ports import Ports, TreeJob
+from connectors.scripted import ScriptedCritic
 from connectors.webhooks import parse_case
 from rubric.catalogue import Catalogue, load
+from rubric.drafting import Drafted
 from service import reports
 from service.db import Database
 from service.flows import bodies
-from service.stages import gate, intake, outcome
+from service.stages import critic, gate, intake, outcome
 from service.store import cases, gate_runs, handoffs, hints, history, pulls
 from service.targets import look
-from tests.samples.small import NOON
+from tests.samples.small import NOON, weight_hint
 
 SECRET = b"the split's secret"
 CATALOGUE = load()
@@ -131,6 +133,14 @@ class World:
                 except Exception as error:
                     self.broken.append(f"{flow}: {type(error).__name__}: {error}")
         raise AssertionError("the flows never come to rest")
+
+    def drafts_untried(self, to: int, name: str) -> hints.HintRow:
+        """A hint that moves the weight of `postcode` to a value, drafted at once and without a look at what it does: up would do nothing."""
+        self.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, to=to)])))
+        case_id = self.rejects("email postcode", "wrong person", name=name)
+        intake.mask(self.db, [case_id])
+        critic.draft(self.db, self.ports, self.catalogue, case_id)
+        return self.hint_of(case_id)
 
     def reopen(self, flow: str, thing_id: str) -> None:
         """Run one flow's body once more, as after a crash."""

@@ -359,43 +359,34 @@ def reasons(world: World, case_id: str) -> list[str]:
         return [move.why for move in history.of(session, "cases", case_id)]
 
 
-def _untried(world: World, to: int, name: str) -> hints.HintRow:
-    """A hint that moves the weight of `postcode` to a value, drafted without a look at what it does."""
-    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, to=to)])))
-    case_id = world.rejects("email postcode", "wrong person", name=name)
-    intake.mask(world.db, [case_id])
-    critic.draft(world.db, world.ports, world.catalogue, case_id)
-    return world.hint_of(case_id)
-
-
 def _conflicts(hint: hints.HintRow) -> list[tuple[str, bool]]:
     return [(finding["text"], finding["blocks"]) for finding in hint.findings if finding["code"] == "conflicts_with_rule"]
 
 
 def test_a_draft_is_held_against_what_was_confirmed_and_nothing_else(world: World) -> None:
-    down = _untried(world, 1, "down")
-    assert _conflicts(_untried(world, 9, "waits")) == []
+    down = world.drafts_untried(1, "down")
+    assert _conflicts(world.drafts_untried(9, "waits")) == []
     world.confirms(down.id)
-    assert _conflicts(_untried(world, 8, "up")) == [
+    assert _conflicts(world.drafts_untried(8, "up")) == [
         (f"a confirmed hint asks for the opposite: the same number is moved the other way: {down.id}", True)
     ]
-    assert _conflicts(_untried(world, 2, "too")) == []
+    assert _conflicts(world.drafts_untried(2, "too")) == []
     world.undoes(down.id)
-    assert _conflicts(_untried(world, 7, "back")) == []
+    assert _conflicts(world.drafts_untried(7, "back")) == []
 
 
 def test_a_rule_whose_pull_was_closed_is_none(world: World) -> None:
-    down = _untried(world, 1, "down")
+    down = world.drafts_untried(1, "down")
     world.confirms(down.id)
     world.closes(world.runs().pull_of(down.id).id)
-    assert _conflicts(_untried(world, 8, "up")) == []
+    assert _conflicts(world.drafts_untried(8, "up")) == []
 
 
 def test_a_draft_remembers_what_it_weighed_and_whether_that_meant_anything(world: World) -> None:
-    first = _untried(world, 1, "first")
+    first = world.drafts_untried(1, "first")
     assert (first.weight, first.draft_hash, first.hint.confidence.calibrated) == (0.0, first.change_hash, False)
     for number in range(50):
-        world.dismisses(_untried(world, 1, f"n{number}").id)
-    last = _untried(world, 1, "last")
+        world.dismisses(world.drafts_untried(1, f"n{number}").id)
+    last = world.drafts_untried(1, "last")
     assert last.hint.confidence.calibrated and last.draft["confidence"]["calibrated"]
     assert not world.hint(first.id).hint.confidence.calibrated  # it says what was known when it was drafted

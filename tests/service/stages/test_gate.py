@@ -12,7 +12,7 @@ from connectors.scripted import ScriptedCritic
 from rubric.drafting import Drafted
 from service.errors import IllegalMove, NotConfirmable, NotFound, StaleVersion, TriageError, Unprocessable
 from service.lifecycle import HandoffState, ReviewState
-from service.stages import critic, editing, gate, intake
+from service.stages import editing, gate
 from service.store import examples, handoffs, hints, history, reviews
 from tests.samples.small import weight_hint
 from tests.samples.world import World
@@ -218,18 +218,9 @@ def test_every_decision_has_its_move_in_the_history(world: World, hint: hints.Hi
     assert found == [("awaiting", "scripted-1", ""), ("dismissed", "gwen", "one_off"), ("awaiting", "tom", "taken back")]
 
 
-def _waits(world: World, to: int, name: str) -> hints.HintRow:
-    """A hint that moves a weight to a value, untried: up would do nothing for its case."""
-    world.with_ports(critic=ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, to=to)])))
-    case_id = world.rejects("email postcode", "wrong person", name=name)
-    intake.mask(world.db, [case_id])
-    critic.draft(world.db, world.ports, world.catalogue, case_id)
-    return world.hint_of(case_id)
-
-
 def test_what_was_confirmed_meanwhile_stands_against_the_opposite(world: World) -> None:
     """Neither knew of the other when it was drafted; the second confirmation looks, and saving shows both."""
-    down, up = _waits(world, 1, "down"), _waits(world, 9, "up")
+    down, up = world.drafts_untried(1, "down"), world.drafts_untried(9, "up")
     assert up.findings == [finding for finding in up.findings if not finding["blocks"]]
     world.confirms(down.id)
     with pytest.raises(NotConfirmable, match="opposite") as caught:
@@ -242,9 +233,9 @@ def test_what_was_confirmed_meanwhile_stands_against_the_opposite(world: World) 
 
 
 def test_an_edit_that_goes_along_with_the_rule_takes_the_conflict_away(world: World) -> None:
-    down = _waits(world, 1, "down")
+    down = world.drafts_untried(1, "down")
     world.confirms(down.id)
-    up = _waits(world, 9, "up")
+    up = world.drafts_untried(9, "up")
     with pytest.raises(NotConfirmable, match="conflicts_with_rule"):
         world.confirms(up.id)
     scores = {"rec_a": [3, 3], "rec_b": [5, 4]}
@@ -254,7 +245,7 @@ def test_an_edit_that_goes_along_with_the_rule_takes_the_conflict_away(world: Wo
 
 def test_opposites_confirmed_at_once_are_confirmed_once(world: World) -> None:
     for number in range(4):
-        down, up = _waits(world, 1 - number, f"down-{number}"), _waits(world, 9 + number, f"up-{number}")
+        down, up = world.drafts_untried(1 - number, f"down-{number}"), world.drafts_untried(9 + number, f"up-{number}")
         assert at_once(lambda down=down: world.confirms(down.id), lambda up=up: world.confirms(up.id)) == {"done": 1, "not_confirmable": 1}  # type: ignore[misc]
         for hint in (down, up):
             if world.hint(hint.id).state is ReviewState.confirmed:
