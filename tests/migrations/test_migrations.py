@@ -143,10 +143,11 @@ def examples_words(db: Database) -> set[tuple[int, str]]:
         return {(word, hint_id) for word, hint_id in session.connection().execute(text("SELECT word, hint_id FROM example_words"))}
 
 
-def test_hints_of_before_get_the_hashes_of_today(empty: str, connector: Connector) -> None:
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+def test_hints_of_before_get_the_hashes_of_today(empty: str, connector: Connector, revision: str) -> None:
     """The rule once hashed every field but the arguments as it stood: the same change, drafted again, was another one."""
     config = config_for(empty)
-    command.upgrade(config, "0001")
+    command.upgrade(config, revision)
     changes = [change for path in CARDS for change in as_before(path.stem)]
     assert changes[1]["settings"] == {}, "a field that came later, at its default"
     changes += [{**changes[1], "field": f"number_{number}"} for number in range(1200)]
@@ -157,6 +158,8 @@ def test_hints_of_before_get_the_hashes_of_today(empty: str, connector: Connecto
     command.upgrade(config, "head")
     with connector.connect() as connection:
         found = connection.execute(text("SELECT id, change_hash FROM hints ORDER BY id")).all()
+        drafted = connection.execute(text("SELECT draft_hash FROM hints ORDER BY id")).scalars().all()
+    assert drafted == [name for _, name in found], "what the critic drafted is named by the same rule"
     assert [tuple(row) for row in found] == [(row["id"], hints.change_hash(row["current"])) for row in stored]
     assert sum(hashed != row["hash"] for (_, hashed), row in zip(found, stored, strict=True)) > 1200
     names = [hashed for _, hashed in found]
@@ -180,7 +183,7 @@ def hash_of_before(change: dict[str, Any]) -> str:
 CASE = """INSERT INTO cases (id, source, target, name, revision, content_hash, verdict, side, state, received_at, masked, attempts)
     VALUES ('c1', 's', 't', 'n', 1, '', 'rejected', 'dev', 'drafted', '2026-03-01 12:00:00', 0, 0)"""
 HINT = """INSERT INTO hints (id, case_id, target, step, recipe, target_id, state, version, draft, current, content_hash, change_hash, findings,
-    critic, rubric_version, cost, created_at) VALUES (:id, 'c1', 't', 'fetch', 'r', 'x', 'awaiting', 1, '{}', :current, '', :hash, '[]', 'c', 'v', '{}',
+    critic, rubric_version, cost, created_at) VALUES (:id, 'c1', 't', 'fetch', 'r', 'x', 'awaiting', 1, :current, :current, '', :hash, '[]', 'c', 'v', '{}',
     '2026-03-01 12:00:00')"""
 
 
@@ -206,7 +209,12 @@ def test_examples_of_before_get_the_record_that_their_plans_acted_on(empty: str,
     with connector.begin() as connection:
         cases = text(CASE.replace("attempts)", "attempts, work)").replace("'c1'", ":case").replace("'n'", ":case").replace("0, 0)", "0, 0, :work)"))
         connection.execute(cases.bindparams(bindparam("work", type_=JSON)), rows)
-        hint = text(HINT.replace(":id", ":hint").replace("'c1'", ":case").replace(":current", "'{}'").replace(":hash", "''"))
+        hint = text(
+            HINT.replace(":id", ":hint")
+            .replace("'c1'", ":case")
+            .replace(":current", """'{"change": {"recipe": "one_off"}}'""")
+            .replace(":hash", "''")
+        )
         connection.execute(hint, rows)
         connection.execute(text(EXAMPLE), rows)
     command.upgrade(config, "head")
