@@ -96,21 +96,22 @@ def settle(db: Database, ports: Ports, pull_id: str) -> bool:
     with db.read() as session:
         pull = pulls.get(session, pull_id)
         first = hints.get(session, pull.hint_id) if pull and pull.state is PullState.landing else None
-        wanted = {hint.case_id: hint.hint for hint in [first, *hints.duplicates(session, first.id)]} if first else {}
-        inputs = originals.bodies(session, list(wanted))
-    if pull is None or not wanted or set(inputs) != set(wanted):
+        wanted = [(hint.case_id, hint.hint) for hint in [first, *hints.duplicates(session, first.id)]] if first else []
+        told = {case_id for case_id, _ in wanted}
+        inputs = originals.bodies(session, list(told))
+    if pull is None or not wanted or set(inputs) != told:
         return False
     try:
         where, answers = _replayed(ports, pull.target, {case_id: originals.ticket_of(body) for case_id, body in inputs.items()})
     except PortError:
         return False  # the rebuild that comes next meets the same trouble and names it
-    if any(_state_of(case_id, hint, inputs[case_id], answers) is not OutcomeState.cured for case_id, hint in wanted.items()):
+    if any(_state_of(case_id, hint, inputs[case_id], answers) is not OutcomeState.cured for case_id, hint in wanted):
         return False
     with db.begin() as session:
         current = _get(session, pull_id)
         if current.state is not PullState.landing:
             return False
-        many = "the case" if len(wanted) == 1 else f"all {len(wanted)} cases"
+        many = "the case" if len(told) == 1 else f"all {len(told)} cases"
         why = f"{Outcome.already_fixed}: the base {where} cures {many} without it"
         history.move(session, current, PullState.closed, by="landing", why=why, closed_reason=why)
         _watch(session, db, current)

@@ -13,8 +13,8 @@ from connectors.scripted import ScriptedCritic, ScriptedEvals
 from rubric.drafting import Drafted
 from service.errors import IllegalMove, NotFound, Unprocessable
 from service.lifecycle import OutcomeState, PullState
-from service.stages import handoff, outcome
-from service.store import examples, gate_runs, history, outcomes, pulls
+from service.stages import critic, handoff, intake, outcome
+from service.store import examples, gate_runs, hints, history, outcomes, pulls
 from tests.samples.small import Killed, plan_of, small_evals, weight_hint
 from tests.samples.world import World
 
@@ -322,6 +322,29 @@ def test_a_pull_that_another_one_made_needless_is_settled(world: World, pull: pu
     assert world.pull(pull.id).state is PullState.closed and "already_fixed" in (world.pull(pull.id).closed_reason or "")
     assert fates(world, pull.id) == [OutcomeState.cured]
     assert weights(world) == {"email": 9, "postcode": 5}
+
+
+def test_a_pull_is_needed_as_long_as_any_hint_of_a_case_is(world: World) -> None:
+    """The first hint of the case promises what nobody has mended; a second one of the same case, which joined it, does."""
+    unmended = {"must": [{"part": "record", "is": "rec_c"}]}
+    both = ScriptedCritic(lambda brief: Drafted(hints=[weight_hint(brief, **unmended), weight_hint(brief)]))
+    case_id = world.with_ports(critic=both).rejects("email postcode", "wrong person, and wrong again")
+    intake.mask(world.db, [case_id])
+    critic.draft(world.db, world.ports, world.catalogue, case_id)  # without a look at what it does, which would keep one
+    with world.db.read() as session:
+        first, second = hints.of_case(session, case_id)
+    assert first.hint.must != second.hint.must
+    world.marks_duplicate(second.id, of=first.id)
+    world.confirms(first.id)
+    pull_id = world.runs().pull_of(first.id).id
+    world.host.pushes({"config/fetch.json": b'{"weights": {"email": 9, "postcode": 5}}\n'})  # type: ignore[attr-defined]
+    with world.db.begin() as session:
+        row = pulls.get(session, pull_id)
+        assert row is not None
+        for state in (PullState.ready, PullState.landing):  # which its gate, that asks for a mended record, would not let it
+            history.move(session, row, state, by="gwen")
+    assert not outcome.settle(world.db, world.ports, pull_id)
+    assert world.pull(pull_id).state is PullState.landing
 
 
 def burst(world: World) -> list[str]:
