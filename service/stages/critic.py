@@ -19,7 +19,7 @@ from service.answering import Tests, answered
 from service.db import Database
 from service.errors import IllegalMove, NotFound
 from service.lifecycle import DraftState, ReviewState
-from service.store import calls, cases, examples, hints, history, originals, pulls
+from service.store import calls, cases, examples, handoffs, hints, history, originals
 from service.targets import Target, host_of, look_around
 from service.trials import Trials
 
@@ -58,7 +58,10 @@ def draft(db: Database, ports: Ports, catalogue: Catalogue, case_id: str, trials
 
 
 def _put_off(db: Database, case_id: str, error: PortError) -> None:
-    """What may succeed later the engine tries again, ever less often, and as late as the other side asks; all else is a failure with its code."""
+    """What may succeed later the engine tries again, ever less often; all else is a failure with its code.
+
+    As late as the other side asks, up to `LONGEST_WAIT`: whoever raises a cap or tops up an account should not wait for the morning.
+    """
     with db.begin() as session:
         case = cases.get(session, case_id)
         if case is None or case.state is not DraftState.queued:
@@ -143,7 +146,7 @@ def _around(session: Session, ports: Ports, row: cases.CaseRow) -> _Around:
     open_hints = hints.in_play(session, row.target, IN_PLAY)
     sealed = cases.held_out(session, {hint.case_id for hint in open_hints})
     held_out = frozenset(hint.id for hint in open_hints if hint.case_id in sealed)
-    rules = pulls.in_force(session, hints.rules(session, row.target, RECIPES))
+    rules = handoffs.in_force(session, hints.rules(session, row.target, RECIPES))
     decisions = hints.decided(session, row.target, ports.critic.name)
     return _Around(rejected, accepted, known, [(hint.id, hint.hint) for hint in open_hints], held_out, rules, decisions, inputs)
 

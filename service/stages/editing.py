@@ -11,7 +11,7 @@ from rubric.schema import Finding, Hint
 from service.db import Database
 from service.errors import IllegalMove, Unprocessable
 from service.lifecycle import ReviewState
-from service.store import cases, hints, pulls, reviews
+from service.store import cases, handoffs, hints, reviews
 from service.targets import host_of, look
 
 SEEN = ("worked_example", "changes_controls", "controls_not_tried", "also_moves")
@@ -25,7 +25,7 @@ def edit(db: Database, ports: Ports, catalogue: Catalogue, hint_id: str, *, vers
         hints.fresh(row, version)
         case = cases.get(session, row.case_id)
         twins = [(other.id, other.hint) for other in hints.in_play(session, row.target, 300) if other.id != row.id]
-        rules = pulls.in_force(session, hints.rules(session, row.target, RECIPES))
+        rules = handoffs.in_force(session, hints.rules(session, row.target, RECIPES))
     unknown = set(change) - {"target", "summary", "change", "risk_reason"}
     if unknown:
         raise Unprocessable(f"cannot edit {', '.join(sorted(unknown))}; target, summary, change and risk_reason can be edited")

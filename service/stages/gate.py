@@ -87,9 +87,19 @@ def duplicate(db: Database, hint_id: str, *, version: int, by: str, of: str, sec
             raise Unprocessable(f"there is no other hint {of!r} of this target", duplicate_of=of)
         if other.state is ReviewState.duplicate:
             raise Unprocessable(f"{of} is a duplicate itself, of {other.duplicate_of}", duplicate_of=other.duplicate_of)
+        if row.state is not ReviewState.duplicate and _came_to_nothing(session, other):
+            raise Unprocessable(f"{of} {NOTHING}", duplicate_of=of)
         _join(session, db, row, other.id, by=by, seconds=seconds)
         _follow(session, db, other.id, [row], by=by)
         return row
+
+
+NOTHING = "is confirmed, but nothing is built from it any more; confirm another one"
+"""of a hint that none can join: who does would be cured by nobody"""
+
+
+def _came_to_nothing(session: Session, row: hints.HintRow) -> bool:
+    return row.state is ReviewState.confirmed and not handoffs.living(session, [row.id])
 
 
 def _join(session: Session, db: Database, row: hints.HintRow, of: str, *, by: str, seconds: float | None) -> None:
@@ -159,8 +169,8 @@ def _as_seen(session: Session, change_hash: str, leader: str | None, choices: Se
         for one in choices
         if one.hint_id in rows
     )
-    if joins and leader in rows and rows[leader].state is ReviewState.confirmed and not handoffs.living(session, [leader]):
-        changed[leader] = "is confirmed, but nothing is built from it any more; confirm another one"
+    if joins and leader in rows and _came_to_nothing(session, rows[leader]):
+        changed[leader] = NOTHING
     if changed:
         raise GroupChanged("nothing was decided: " + "; ".join(f"{one}: {why}" for one, why in changed.items())[:2000], changed=changed)
     strange = [row.id for row in rows.values() if row.change_hash != change_hash or row.target != next(iter(rows.values())).target]
@@ -222,7 +232,7 @@ def _no_rival(session: Session, row: hints.HintRow) -> None:
     other = next(iter(sorted(handoffs.living(session, hints.confirmed_twins(session, row)))), None)
     if other:
         raise NotConfirmable(f"{other} asks for the same change and is confirmed; mark this one as its duplicate", twin=other)
-    rules = pulls.in_force(session, hints.rules(session, row.target, rivals(row.recipe)))
+    rules = handoffs.in_force(session, hints.rules(session, row.target, rivals(row.recipe)))
     for name, why in against(row.hint.change, rules):
         raise NotConfirmable(f"{name} is confirmed and asks for the opposite: {why}; save this one to see both", conflict=name)
 

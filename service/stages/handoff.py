@@ -7,6 +7,7 @@ from typing import Any
 
 from connectors.ports import CodeHost, PortError, Ports, Published, TreeJob
 from rubric.catalogue import Catalogue
+from rubric.conflicts import against, rivals
 from rubric.hygiene import cut
 from rubric.schema import Hint
 from service.db import Database
@@ -262,6 +263,8 @@ def retry(db: Database, handoff_id: str, *, by: str) -> handoffs.Handoff:
         hint = hints.needed(session, handoff.hint_id)
         if others := sorted(handoffs.living(session, hints.confirmed_twins(session, hint))):
             raise IllegalMove(f"{others[0]} was confirmed for the same change meanwhile, and is being built", twin=others[0])
+        for name, why in against(hint.hint.change, handoffs.in_force(session, hints.rules(session, hint.target, rivals(hint.recipe)))):
+            raise IllegalMove(f"{name} was confirmed meanwhile and asks for the opposite: {why}", conflict=name)
         history.move(session, handoff, HandoffState.working, by=by, why="try again", attempt=0, reason=None, violations=[])
         history.enqueue(session, "handoff", handoff.id, f"again-{history.moves_of(session, 'handoffs', handoff.id)}")
         return handoff

@@ -1,14 +1,16 @@
 """Approved hints on their way through an agent."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import column, exists, table
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from service.db import Json, words
 from service.lifecycle import HandoffState, PullState
+
+T = TypeVar("T")
 
 
 class Handoff(SQLModel, table=True):
@@ -49,6 +51,12 @@ def living(session: Session, hint_ids: Collection[str]) -> set[str]:
     over = exists().where(_PULLS.c.handoff_id == Handoff.id, closed | (_PULLS.c.state == PullState.reverted.value))
     query = select(Handoff.hint_id).where(col(Handoff.hint_id).in_(list(hint_ids)), col(Handoff.state).in_(_ALIVE), ~over)
     return set(session.exec(query)) if hint_ids else set()
+
+
+def in_force(session: Session, rules: Sequence[tuple[str, T]]) -> list[tuple[str, T]]:
+    """Those of some (id of a confirmed hint, what it asks for) that did not come to nothing."""
+    alive = living(session, [name for name, _ in rules])
+    return [(name, rule) for name, rule in rules if name in alive]
 
 
 _ALIVE = (HandoffState.waiting, HandoffState.working, HandoffState.built, HandoffState.blocked)

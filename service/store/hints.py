@@ -216,17 +216,33 @@ def rules(session: Session, target: str, recipes: Iterable[str], limit: int = 10
 def decided(session: Session, target: str, critic: str, limit: int = 2000) -> list[tuple[float, bool]]:
     """(weight, whether the very change that was drafted was confirmed) of the hints of a critic that were decided last.
 
-    A duplicate counts as the hint that it joined; while that one waits, it does not count.
+    A duplicate counts as the hint that it is built with; while that one waits, it does not count.
     """
-    joined = aliased(HintRow)
-    other = col(HintRow.state) == ReviewState.duplicate
-    end = case((other, col(joined.state)), else_=col(HintRow.state))
-    as_drafted = case((other, col(joined.change_hash)), else_=col(HintRow.change_hash)) == HintRow.draft_hash
-    query = select(HintRow.weight, end, as_drafted).outerjoin(joined, col(joined.id) == HintRow.duplicate_of)
-    query = query.where(HintRow.target == target, HintRow.critic == critic, col(HintRow.decided_at).is_not(None), col(HintRow.weight).is_not(None))
-    rows = session.exec(query.order_by(col(HintRow.decided_at).desc()).limit(limit))
-    ends = (ReviewState.confirmed, ReviewState.dismissed)
-    return [(weight, state is ReviewState.confirmed and bool(same)) for weight, state, same in rows if weight is not None and state in ends]
+    read: list[Any] = [HintRow.weight, HintRow.draft_hash, HintRow.state, HintRow.change_hash, HintRow.duplicate_of]
+    query = select(*read).where(
+        HintRow.target == target, HintRow.critic == critic, col(HintRow.decided_at).is_not(None), col(HintRow.weight).is_not(None)
+    )
+    rows = session.exec(query.order_by(col(HintRow.decided_at).desc()).limit(limit)).all()
+    above = _above(session, {of for *_, of in rows if of})
+    found = []
+    for weight, drafted, state, change, of in rows:
+        seen: set[str] = set()
+        while state is ReviewState.duplicate and of in above and of not in seen:
+            seen.add(of)
+            state, change, of = above[of]
+        if weight is not None and state in (ReviewState.confirmed, ReviewState.dismissed):
+            found.append((weight, state is ReviewState.confirmed and change == drafted))
+    return found
+
+
+def _above(session: Session, hint_ids: set[str]) -> dict[str, tuple[ReviewState, str, str | None]]:
+    """id → (state, change_hash, duplicate_of) of some hints, of those that they are duplicates of, and so on."""
+    found: dict[str, tuple[ReviewState, str, str | None]] = {}
+    while hint_ids:
+        query = select(HintRow.id, HintRow.state, HintRow.change_hash, HintRow.duplicate_of).where(col(HintRow.id).in_(hint_ids))
+        found |= {hint_id: (ReviewState(state), change, of) for hint_id, state, change, of in session.exec(query)}
+        hint_ids = {of for _, _, of in found.values() if of} - found.keys()
+    return found
 
 
 def in_play(session: Session, target: str, limit: int) -> list[HintRow]:

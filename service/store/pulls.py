@@ -1,16 +1,13 @@
 """Pull requests: one per handoff, whatever happens."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Index
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from service.db import Json, words
 from service.lifecycle import PullState
-
-T = TypeVar("T")
 
 
 class Pull(SQLModel, table=True):
@@ -48,13 +45,6 @@ def get(session: Session, pull_id: str) -> Pull | None:
 
 def of_hint(session: Session, hint_id: str) -> list[Pull]:
     return list(session.exec(select(Pull).where(Pull.hint_id == hint_id).order_by(col(Pull.opened_at))))
-
-
-def in_force(session: Session, rules: Sequence[tuple[str, T]]) -> list[tuple[str, T]]:
-    """Those of some (id of a confirmed hint, what it asks for) that did not come to nothing: whose pull was neither closed nor taken back."""
-    ended = [PullState.closed, PullState.reverted]
-    gone = set(session.exec(select(Pull.hint_id).where(col(Pull.hint_id).in_([name for name, _ in rules]), col(Pull.state).in_(ended))))
-    return [(name, rule) for name, rule in rules if name not in gone]
 
 
 def any_landing(session: Session, target: str) -> bool:

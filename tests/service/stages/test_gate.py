@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from connectors.scripted import ScriptedCritic
+from connectors.ports import TreeRun
+from connectors.scripted import ScriptedAgent, ScriptedCritic
 from rubric.drafting import Drafted
 from service.errors import IllegalMove, NotConfirmable, NotFound, StaleVersion, TriageError, Unprocessable
 from service.lifecycle import HandoffState, ReviewState
-from service.stages import editing, gate
+from service.stages import editing, gate, handoff
 from service.store import examples, handoffs, hints, history, reviews
 from tests.samples.small import weight_hint
 from tests.samples.world import World
@@ -230,6 +231,33 @@ def test_what_was_confirmed_meanwhile_stands_against_the_opposite(world: World) 
     world.undoes(down.id)
     assert [finding for finding in edit(world, up).findings if finding["blocks"]] == []
     world.confirms(up.id)
+
+
+def test_what_came_to_nothing_stands_against_nothing_and_stays_so_once_the_opposite_is_built(world: World) -> None:
+    down, up = world.drafts_untried(1, "down"), world.drafts_untried(9, "up")
+    codemod = world.ports.agent
+    world.confirms(down.id)
+    world.with_ports(agent=ScriptedAgent(lambda job, tree: TreeRun("gave_up", "was_differs"))).runs()
+    tried = world.handoff_of(down.id)
+    assert tried.state is HandoffState.gave_up
+    world.with_ports(agent=codemod).confirms(up.id)
+    with pytest.raises(IllegalMove, match="opposite") as caught:
+        handoff.retry(world.db, tried.id, by="tom")
+    assert caught.value.details["conflict"] == up.id and world.handoff_of(down.id).state is HandoffState.gave_up
+    world.undoes(up.id)
+    assert handoff.retry(world.db, tried.id, by="tom").state is HandoffState.working
+
+
+def test_nobody_joins_a_hint_from_which_nothing_comes(world: World) -> None:
+    first, early, late = (world.drafts_untried(1, name) for name in ("first", "early", "late"))
+    world.marks_duplicate(early.id, of=first.id)
+    world.confirms(first.id)
+    world.runs()
+    world.closes(world.pull_of(first.id).id)
+    with pytest.raises(Unprocessable, match="nothing is built"):
+        world.marks_duplicate(late.id, of=first.id)
+    assert world.hint(late.id).state is ReviewState.awaiting
+    assert world.marks_duplicate(early.id, of=first.id).duplicate_of == first.id, "the same decision again passes through"
 
 
 def test_an_edit_that_goes_along_with_the_rule_takes_the_conflict_away(world: World) -> None:

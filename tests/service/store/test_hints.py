@@ -11,7 +11,7 @@ from rubric.calibration import calibrate
 from rubric.schema import Verdict
 from service.db import Database
 from service.lifecycle import DraftState, ReviewState
-from service.store import cases, hints, history, pulls
+from service.store import cases, handoffs, hints, history
 from tests.samples.small import small_brief, weight_hint
 from tests.samples.world import World
 
@@ -60,6 +60,12 @@ def test_a_duplicate_counts_as_the_hint_that_it_joined(db: Database) -> None:
     add(db, 6, "duplicate", weight=0.6, duplicate_of=wrong)
     add(db, 7, "duplicate", weight=0.7, duplicate_of=waits)
     assert read(db)[:3] == [(0.6, False), (0.5, False), (0.4, True)]
+    top = add(db, 8, weight=0.8)  # the hint that others had joined was named a duplicate itself
+    between = add(db, 9, "duplicate", weight=0.9, duplicate_of=top)
+    add(db, 10, "duplicate", weight=0.1, duplicate_of=between)
+    around = add(db, 11, "duplicate", weight=0.2, duplicate_of="h12")
+    add(db, 12, "duplicate", weight=0.3, duplicate_of=around)  # which nobody can make here
+    assert read(db)[:4] == [(0.1, True), (0.9, True), (0.8, True), (0.6, False)]
 
 
 def test_each_critic_and_target_has_its_own_and_the_newest_count(db: Database) -> None:
@@ -112,11 +118,11 @@ def test_what_came_to_nothing_is_no_rule(world: World) -> None:
     world.confirms(hint.id)
     world.runs()
     with world.db.read() as session:
-        assert pulls.in_force(session, [(hint.id, 1), ("h9", 2)]) == [(hint.id, 1), ("h9", 2)]
-        assert pulls.in_force(session, []) == []
+        assert handoffs.in_force(session, [("h9", 2), (hint.id, 1)]) == [(hint.id, 1)], "of h9 nothing is built"
+        assert handoffs.in_force(session, []) == []
     world.closes(world.pull_of(hint.id).id)
     with world.db.read() as session:
-        assert pulls.in_force(session, [(hint.id, 1), ("h9", 2)]) == [("h9", 2)]
+        assert handoffs.in_force(session, [("h9", 2), (hint.id, 1)]) == []
 
 
 def test_decisions_in_and_words_out(db: Database) -> None:
