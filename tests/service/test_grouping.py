@@ -17,7 +17,7 @@ from tests.samples.world import World
 
 @contextmanager
 def asked(world: World) -> Iterator[list[str]]:
-    """Every statement that is sent to the database meanwhile."""
+    """Every statement that is sent to the database meanwhile: at least one, or nobody was listened to."""
     found: list[str] = []
 
     def note(_: Any, __: Any, statement: str, *___: Any) -> None:
@@ -27,6 +27,7 @@ def asked(world: World) -> Iterator[list[str]]:
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield found
+        assert found
     finally:
         event.remove(engine, "before_cursor_execute", note)
 
