@@ -536,6 +536,11 @@ def test_a_server_of_ones_own_has_prices_of_its_own() -> None:
 )
 def test_the_most_counts_more_tokens_than_a_text_can_have(words: str) -> None:
     assert claude_profile.tokens_at_most(words) > len(words) // 2
+    assert claude_profile.tokens_at_most(words) >= len(words.encode()) / 2
+
+
+def test_a_character_of_four_bytes_counts_as_two_tokens() -> None:
+    assert claude_profile.tokens_at_most("🎈" * 9) == 19
 
 
 # ---- readiness and small readers
