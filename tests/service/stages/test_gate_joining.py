@@ -1,15 +1,21 @@
 """Joining holds here: only what still leads somewhere can be joined, who joins late is followed up too, and two decisions at once agree."""
 
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 import pytest
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session
 
 from connectors.ports import TreeRun
 from connectors.scripted import ScriptedAgent
 from service import grouping
+from service.db import Database
 from service.errors import GroupChanged, IllegalMove, NotConfirmable, TriageError
 from service.lifecycle import HandoffState, OutcomeState, PullState, ReviewState
 from service.stages import gate, handoff, outcome
@@ -199,14 +205,44 @@ def meanwhile(world: World, held: str, move: Callable[[object], object], call: C
         except TriageError as error:
             said.append(f"{error.code}: {error}")
 
+    thread = threading.Thread(target=run, daemon=True)
     with world.db.begin() as session:
         hints.hold(session, [held])
-        thread = threading.Thread(target=run)
         thread.start()
-        time.sleep(0.4)
+        until_held_up(world.db, thread)
         move(session)
     thread.join(30)
+    assert not thread.is_alive() and said, "the call never ended, or broke"
     return said[0]
+
+
+def until_held_up(db: Database, thread: threading.Thread) -> None:
+    """Wait until the thread waits for another transaction: for a lock of Postgres, or for its turn to write to SQLite."""
+    deadline = time.monotonic() + 30
+    while thread.is_alive() and time.monotonic() < deadline:
+        if db.is_sqlite:
+            frame = sys._current_frames().get(thread.ident or 0)
+            waits = frame is not None and frame.f_code is Database._writer.__wrapped__.__code__  # type: ignore[attr-defined]
+        else:
+            with db.read() as session:
+                waits = bool(session.connection().execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one())
+        if waits:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the call was not held up")
+
+
+def is_held(db: Database, hint_id: str) -> bool:
+    """Whether somebody else who wants to decide on a hint would have to wait."""
+    if db.is_sqlite:
+        return db._lock.locked()
+    try:
+        with db.begin() as session:
+            session.connection().execute(text("SELECT id FROM hints WHERE id = :id FOR UPDATE NOWAIT"), {"id": hint_id}).one()
+    except OperationalError as error:
+        assert isinstance(error.orig, LockNotAvailable)
+        return True
+    return False
 
 
 def test_nobody_becomes_a_duplicate_of_what_is_becoming_one(world: World) -> None:
@@ -247,14 +283,24 @@ def test_who_joins_at_the_moment_of_the_merge_is_not_lost(world: World) -> None:
     assert set(fates(world, rows[0].id)) == {row.id for row in rows}
 
 
-def test_a_duplicate_that_arrives_while_its_hint_is_waited_for_is_held_as_well(world: World) -> None:
+def test_a_duplicate_that_arrives_while_its_hint_is_waited_for_is_held_as_well(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of(world, 3)
     world.confirms(rows[0].id)
+    hold, held = hints.hold, list[bool]()
+
+    def holds(session: Session, hint_ids: Iterable[str]) -> None:
+        hold(session, hint_ids)
+        held.extend(is_held(world.db, row.id) for row in rows)
+
+    def takes_back() -> None:
+        monkeypatch.setattr(hints, "hold", holds)
+        world.undoes(rows[0].id)
 
     def joins(session: object) -> None:
         history.move(
             session, hints.needed(session, rows[1].id), ReviewState.duplicate, by="tom", duplicate_of=rows[0].id, decided_at=world.db.now()  # type: ignore[arg-type]
         )  # fmt: skip
 
-    assert meanwhile(world, rows[0].id, joins, lambda: world.undoes(rows[0].id)) == "done"
+    assert meanwhile(world, rows[0].id, joins, takes_back) == "done"
+    assert held == [True, True, world.db.is_sqlite]  # SQLite has one writer at a time
     assert states(world, rows) == ["awaiting"] * 3
