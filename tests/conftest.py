@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from alembic import command
 from fastapi.testclient import TestClient
@@ -18,6 +19,9 @@ from service.settings import Settings, SourceSettings, TargetSettings
 from tests.samples.postgres import Cluster, NoPostgres
 from tests.samples.small import TOKEN, WEBHOOK, small_ports
 from tests.samples.world import Asked, World
+
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("steady")  # the same examples in every run
 
 
 @pytest.fixture(scope="session")

@@ -663,7 +663,7 @@ def test_if_skips_what_renders_to_nothing(condition, runs, tmp_path):
     assert run.status == ("done" if runs else "gave_up")
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300)
 @given(st.text(), st.text(), st.text())
 def test_odd_hints_never_raise(tmp_path_factory, old, new, name):
     tree = plant(tmp_path_factory.mktemp("t"), NESTED)

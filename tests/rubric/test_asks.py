@@ -43,7 +43,7 @@ def test_more_parts_than_a_question_lists_are_put_together() -> None:
 @given(
     sizes=st.lists(st.integers(1, 700), min_size=1, max_size=12), singles=st.integers(0, 600), separator=st.sampled_from(["/", ".", "-"])
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_place_is_lost(sizes: list[int], singles: int, separator: str) -> None:
     names = [f"plan:p{number}{separator}{leaf}" for number, size in enumerate(sizes) for leaf in range(size)]
     some = places(*names, *(f"plan:s{number}{separator}x" for number in range(singles)))

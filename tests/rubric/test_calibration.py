@@ -1,7 +1,7 @@
 """Calibration: bins by weight, monotone, with enough in each; and nothing at all said of few decisions."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rubric.calibration import LEAST, MOST_BINS, NEEDED, Bin, Calibration, Decision, calibrate, equal, monotone
@@ -49,7 +49,6 @@ def test_a_heavier_bin_that_was_right_less_often_is_pooled() -> None:
     assert monotone([]) == []
 
 
-@settings(derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from([round(0.1 * one, 1) for one in range(1, 18)]), st.booleans()), min_size=NEEDED, max_size=400))
 def test_bins_are_full_monotone_and_lose_nobody(known: list[Decision]) -> None:
     bins = equal(known)

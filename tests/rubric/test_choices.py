@@ -66,7 +66,7 @@ ENTRY = st.one_of(
 
 
 @given(entries=st.lists(ENTRY, max_size=12), leaf=st.sampled_from(["cards/lost", "cards/other", "order/late"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_form_of_any_target_holds_a_list_without_a_choice(entries: list[Entry], leaf: str) -> None:
     brief = brief_of(entries, leaf)
     for recipe, form in forms(brief):

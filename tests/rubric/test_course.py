@@ -261,7 +261,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(["rules", "locate", "target", "fill"]),
     st.dictionaries(st.sampled_from(["rules", "choice", "to", "quotes", "x"]), JSON, max_size=3),

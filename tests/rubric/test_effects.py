@@ -149,7 +149,7 @@ PLANS = st.builds(
 )
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(PLANS, PLANS, TEXTS, st.sampled_from(list(Step)))
 def test_the_grader_accepts_what_is_said_of_any_two_plans(before: Plan, after: Plan, comment: str, step: Step) -> None:
     must, must_not = expectations(before, after)

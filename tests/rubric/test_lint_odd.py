@@ -65,7 +65,7 @@ def odd_hints(draw: st.DrawFn) -> Hint:
     return hint(recipe, draw(NAMES), {"step": draw(st.sampled_from(Step)), "evidence": draw(st.lists(spans, max_size=2))}, **fields)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(odd_hints(), st.lists(ODD_ENTRIES, max_size=6), odd_hints())
 def test_odd_values_get_findings_and_never_an_exception(one: Hint, entries: list[Entry], other: Hint) -> None:
     bank = Inventory(entries={item.id: item for item in entries})

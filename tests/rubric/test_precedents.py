@@ -146,7 +146,7 @@ def test_the_same_brief_gives_the_same_answer(inventory: Inventory) -> None:
     assert ask(inventory, one) == ask(inventory, one)
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=300), st.text(max_size=300), st.sampled_from(["parcel/late", "parcel/other", "gone/leaf", ""]), st.text(max_size=100))
 def test_no_text_breaks_it(inventory: Inventory, comment: str, text: str, leaf: str, reply: str) -> None:
     for char in ("\x00", *map(chr, range(0xD800, 0xE000, 512))):
@@ -275,7 +275,7 @@ def odd() -> Inventory:
     return parcels(ODD).model_copy(update={"spoken_of": frozenset({"order.voucher", "person.nick_name", "nobody.home"})})
 
 
-@settings(derandomize=True, max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.booleans(), st.lists(cases(), min_size=1, max_size=5), st.lists(cases(), max_size=2))
 def test_no_case_breaks_it_on_no_config(inventory: Inventory, odd: Inventory, strange: bool, rejected: list[Case], accepted: list[Case]) -> None:
     one, *others = rejected

@@ -81,7 +81,7 @@ def test_kinds_of_phrases() -> None:
     assert not says("wrong_record", "all good")
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(max_size=200), st.text(max_size=60))
 def test_reading_never_fails(text: str, other: str) -> None:
     quoted(text)
@@ -96,7 +96,7 @@ def test_reading_never_fails(text: str, other: str) -> None:
 PIECES = st.text(alphabet="ab ", max_size=3)
 
 
-@settings(max_examples=1500, derandomize=True, deadline=None)
+@settings(max_examples=1500)
 @given(st.text(alphabet="ab \n", max_size=24), st.lists(PIECES, min_size=1, max_size=5), st.integers(0, 6))
 def test_a_template_is_found_where_its_regular_expression_finds_it(text: str, parts: list[str], widest: int) -> None:
     expression = f"(.{{0,{widest}}}?)".join(map(re.escape, parts))

@@ -136,7 +136,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 40), JSON)
 def test_any_value_in_place_of_another_breaks_nothing(number: int, value: Any) -> None:
     documents = json.loads(json.dumps({**FILES, "rules": RULES}))

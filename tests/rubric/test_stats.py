@@ -1,7 +1,7 @@
 """Intervals and p: values from the literature or by hand, and what holds of any share."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rubric.stats import by_cluster, mcnemar, wilson
@@ -19,7 +19,6 @@ def test_nothing_counted_says_nothing() -> None:
     assert wilson(0, 0) == wilson(3, 0) == wilson(0, -1) == (0.0, 1.0)
 
 
-@settings(derandomize=True)
 @given(st.integers(1, 10_000).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))))
 def test_the_share_lies_within_and_more_cases_make_it_narrower(pair: tuple[int, int]) -> None:
     hits, of = pair

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rubric.strict import MAX_DEPTH, MAX_INTEGER, Unreadable, load_json, load_yaml
 
-fixed = settings(derandomize=True, deadline=None, database=None, max_examples=1000)
+fixed = settings(max_examples=1000)
 
 
 def refusal(call: Any) -> Unreadable:

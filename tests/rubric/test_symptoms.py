@@ -59,7 +59,7 @@ def test_every_symptom_has_phrases_and_none_stands_twice_in_a_list() -> None:
         assert sorted(found) == sorted(set(found)), f"{kind}: {[one for one in set(found) if found.count(one) > 1]}"
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=200))
 def test_any_text_can_be_read(comment: str) -> None:
     found = complaints(comment)

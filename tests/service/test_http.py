@@ -258,7 +258,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     body=st.one_of(
         st.binary(max_size=200),
@@ -270,7 +270,7 @@ def test_no_signed_body_is_our_error(client: TestClient, body: bytes) -> None:
     assert send(client, body).status_code in (200, 202, 409, 422)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_call_is_our_error(client: TestClient, data: st.DataObject) -> None:
     """Any route of the API with any ids, queries and bodies: a declared refusal, never a 5xx."""

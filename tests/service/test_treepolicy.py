@@ -240,7 +240,7 @@ trees_of_files = st.dictionaries(names, st.binary(max_size=4), max_size=6).map(
 )
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=trees_of_files, after=trees_of_files)
 def test_the_changed_set_is_that_of_a_plain_comparison(tmp_path: Path, before: dict[str, bytes], after: dict[str, bytes]) -> None:
     roots = (tmp_path / "one", tmp_path / "other")

@@ -43,7 +43,7 @@ def test_what_is_no_json_is_refused(text: str) -> None:
         Page(text, "json")
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TREES, st.sampled_from([None, 2]), st.booleans())
 def test_values_and_nodes_tell_the_same(tree: object, indent: int | None, ascii_only: bool) -> None:
     text = json.dumps(tree, indent=indent, ensure_ascii=ascii_only)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from connectors.splicing.splices import UNSET, Located, Unfit, apply
 
-MANY = settings(max_examples=400, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=400, suppress_health_check=list(HealthCheck))
 
 
 def changed(text: str, kind: str, *edits: Located) -> str:

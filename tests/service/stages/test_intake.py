@@ -108,7 +108,7 @@ def test_the_side_of_a_case_stays_with_all_its_revisions(db: Database) -> None:
 EVENTS = [("t-1", 1), ("t-1", 2), ("t-1", 3), ("t-2", 1), ("t-2", 5)]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.lists(st.sampled_from(EVENTS), max_size=6), last=st.permutations(EVENTS), size=st.integers(1, 4), sweeps=st.booleans())
 def test_order_and_repetition_leave_the_same_end(db: Database, order: list[Any], last: list[Any], size: int, sweeps: bool) -> None:
     with db.begin() as session:

@@ -191,7 +191,7 @@ def recount(db: Database) -> None:
 MOVE = st.tuples(st.sampled_from([f"c{n}" for n in range(4)]), st.sampled_from(list(DraftState)), st.booleans())
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(MOVE, max_size=12))
 def test_tallies_are_what_counting_gives(db: Database, moves: list[tuple[str, DraftState, bool]]) -> None:
     """Whatever is tried, allowed or not, kept or rolled back."""
