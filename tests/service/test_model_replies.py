@@ -1,5 +1,6 @@
 """Bad replies of a model, each with its declared end: the state and the reason that a page shows, and calls, tokens and dollars to the last one."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ RULES = {"rules": [{"quotes": [{"source": "comment", "quote": "is not true"}], "
 RIGHT: dict[str, Said] = {
     "rules": RULES, "locate": {"choice": "change_reply_template"}, "target": {"choice": "reply:lost.form"}, "fill": {"old": FORM, "new": TOLD},
 }  # fmt: skip
+NOTHING: Counter[str] = Counter()
 OTHER = "The lady at the desk is called Ottilie."
 
 
@@ -97,15 +99,14 @@ def asked(db: Database, folder: Path, script: Any, *, wait: float = 3600, wall: 
         claude.close()
 
 
-def counted(end: End, *, unknown: int = 0) -> None:
-    """Calls, tokens and dollars are those of the server; of calls whose use nobody knows the most counts."""
+def counted(end: End, *, unknown: int = 0, lost: Counter[str] = NOTHING) -> None:
+    """Calls, tokens and dollars are those of the server; of calls whose use nobody knows, which spent what was `lost`, the most counts."""
     known = [call for call in end.made if call.usd is not None]
-    spent = end.stub.spent
+    spent = end.stub.spent - lost
     assert len(end.made) == end.stub.calls and len(end.made) - len(known) == unknown
-    if not unknown:
-        usage = Usage(input=spent["input"], output=spent["output"], cache_read=spent["cache_read"], cache_write=spent["cache_write"])
-        assert sum(call.tokens for call in end.made) == sum(spent.values())
-        assert sum(call.usd or 0 for call in known) == pytest.approx(published().usd(MODEL, usage), abs=1e-9)
+    usage = Usage(input=spent["input"], output=spent["output"], cache_read=spent["cache_read"], cache_write=spent["cache_write"])
+    assert sum(call.tokens for call in end.made) == sum(spent.values())
+    assert sum(call.usd or 0 for call in known) == pytest.approx(published().usd(MODEL, usage), abs=1e-9)
     assert all(call.tokens == 0 and call.most_usd > 0 for call in end.made if call.usd is None)
     if end.state[0] == "drafted":
         cost = end.world.hint_of(end.case_id).cost
@@ -165,7 +166,7 @@ def test_a_bad_reply_ends_as_declared(db: Database, tmp_path: Path, name: str) -
     with asked(db, tmp_path, plays(**instead)) as end:
         assert (end.state[0], end.state[1].partition(":")[0], len(end.made)) == (state, reason, made)
         assert sentence in end.why and end.world.story(end.case_id)["reason"] == (end.state[1] or None)
-        counted(end, unknown=made if name in UNKNOWN else 0)
+        counted(end, unknown=made, lost=end.stub.spent) if name in UNKNOWN else counted(end)
 
 
 def test_more_room_is_given_to_what_was_cut_off(db: Database, tmp_path: Path) -> None:
@@ -276,11 +277,12 @@ def test_what_may_succeed_later_waits_says_why_and_is_drafted_then(db: Database,
         state, reason = end.state
         assert state == "queued" and reason.startswith(f"{code}: ") and f"next in {'5 min' if wait == 300 else f'{wait:.0f} s'}" in reason
         assert [(call.kind, call.usd) for call in end.made] == [("transport_error", None if billed else 0.0)]
+        lost = Counter(end.stub.spent)
         end.world.runs()
         with db.read() as session:
             end.made = calls.of_case(session, end.case_id)
         assert end.state == ("drafted", "") and len(end.made) == WHOLE + 1
-        counted(end, unknown=1 if billed else 0)
+        counted(end, unknown=int(billed), lost=lost if billed else NOTHING)
 
 
 def test_a_server_that_stays_down_ends_in_a_failure_that_names_it(db: Database, tmp_path: Path) -> None:
@@ -294,7 +296,7 @@ def test_where_the_server_does_not_say_what_was_used_the_most_is_counted(db: Dat
     with asked(db, tmp_path, plays(**silent)) as end:
         cost = end.world.hint_of(end.case_id).cost
         assert (cost["calls"], cost["tokens"]) == (WHOLE, 0) and cost["usd"] == pytest.approx(sum(call.most_usd for call in end.made), abs=1e-6)
-        counted(end, unknown=WHOLE)
+        counted(end, unknown=WHOLE, lost=end.stub.spent)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +305,7 @@ def test_where_the_server_does_not_say_what_was_used_the_most_is_counted(db: Dat
 def test_a_count_that_makes_no_sense_is_none(db: Database, tmp_path: Path, usage: Any) -> None:
     with asked(db, tmp_path, plays(rules=says({"rules": []}, usage=usage))) as end:
         assert end.state[0] == "abstained"
-        counted(end, unknown=1)
+        counted(end, unknown=1, lost=end.stub.spent)
 
 
 def test_the_same_request_answered_otherwise_changes_nothing_that_was_answered(db: Database, tmp_path: Path) -> None:
