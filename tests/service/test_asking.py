@@ -384,14 +384,13 @@ def test_a_critic_that_has_nothing_new_to_hear_is_not_asked_again(world: World) 
     assert world.runs().case(case_id).state == "abstained" and len(model.asks) == 4
 
 
-def test_asks_hold_masked_text_only_and_never_a_tool(world: World) -> None:
+def test_asks_hold_masked_text_only(world: World) -> None:
     model = listens(world)
     ticket = {"messages": [{"role": "customer", "text": "Ada Byron here, ada@example.com, email postcode"}], "known_values": {"name": "Ada Byron"}}
     world.rejects(ticket, "wrong person, that is not Ada Byron")
     world.runs()
     sent = " ".join(ask.model_dump_json() for ask in model.asks)
     assert model.asks and "Ada" not in sent and "Byron" not in sent and "ada@example.com" not in sent and "<NAME_1" in sent
-    assert not any("tools" in ask.model_dump() for ask in model.asks)
 
 
 def test_the_tray_without_a_model_stays_as_it_was(world: World) -> None:
