@@ -204,6 +204,6 @@ def retry_after(headers: Mapping[str, str] | httpx2.Headers) -> float | None:
         return seconds if math.isfinite(seconds) and seconds >= 0 else None
     try:
         wait = (parsedate_to_datetime(headers.get("retry-after") or "") - parsedate_to_datetime(headers.get("date") or "")).total_seconds()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # OverflowError: a day, year or zone of twenty digits
         return None
     return max(0.0, wait)
