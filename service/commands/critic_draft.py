@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service.commands.critic_room import documents_of, received, room
+from rubric.strict import Unreadable, load_json
+from service.commands.critic_room import bytes_of, documents_of, received, room
 from service.stages import critic
 from service.store import calls, cases, hints
 
@@ -54,12 +55,16 @@ def draft_command(
 
 
 def _one(file: Path) -> dict[str, Any]:
-    text = file.read_text(encoding="utf-8")
+    """The case of a JSON file, or the first one of a JSONL file. Raises `typer.BadParameter`."""
+    data = bytes_of(file)
     try:
-        whole = json.loads(text)
-    except ValueError:
-        listed = documents_of(file)
-        whole = listed[0] if listed else {}
+        whole = load_json(data, what=file.name)
+    except Unreadable as error:
+        first = next((line for line in data.splitlines() if line.strip()), b"")
+        try:
+            whole = load_json(first)
+        except Unreadable:
+            raise typer.BadParameter(f"{file.name} holds no rejected case: {error}") from None
     if not isinstance(whole, dict) or not isinstance(whole.get("rejection"), dict):
         raise typer.BadParameter(f"{file.name} holds no rejected case: an object with ticket, plan and rejection")
     return {**whole, "external_id": whole.get("external_id") or "case"}

@@ -1,6 +1,7 @@
 """A service without a server, for commands that look at the critic: a database of its own, a copy of the target, the critic of the settings."""
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from connectors.localgit import LocalGit
 from connectors.ports import CriticModel, Ports
 from connectors.webhooks import parse_case
 from rubric.catalogue import Catalogue, load
-from rubric.strict import Unreadable
+from rubric.strict import Unreadable, load_json
 from service.asking import asking
 from service.db import Database
 from service.migrate import upgrade
@@ -87,12 +88,24 @@ def received(room: Room, documents: Sequence[Mapping[str, Any]]) -> dict[str, st
 
 
 def documents_of(file: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a JSONL file. Raises `typer.BadParameter` naming the line."""
+    """The JSON objects of a JSONL file. Raises `typer.BadParameter` naming line and file.
+
+    Lines are those of the bytes: `str.splitlines` cuts at U+2028, U+2029 and U+0085 too, which may stand inside a JSON string.
+    """
     found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(bytes_of(file).splitlines(), start=1):
         if line.strip():
+            said = f"line {number} of {file.name} is no JSON object"
             try:
-                found.append(dict(json.loads(line)))
-            except (ValueError, TypeError):
-                raise typer.BadParameter(f"line {number} of {file.name} is no JSON object") from None
+                one = load_json(line, what="it")
+            except Unreadable as error:
+                raise typer.BadParameter(f"{said}: {error}") from None
+            if not isinstance(one, dict):
+                raise typer.BadParameter(said)
+            found.append(one)
     return found
+
+
+def bytes_of(file: Path) -> bytes:
+    """A file without the mark that some editors put before UTF-8."""
+    return file.read_bytes().removeprefix(BOM_UTF8)

@@ -183,6 +183,47 @@ def test_a_wrong_word_is_64_with_the_usage(words: list[str], said: str, tmp_path
     assert not (tmp_path / "data").exists()
 
 
+# ---- a file of one case
+
+EXAMPLES = ROOT / "examples"
+
+
+def a_rejection(**more: Any) -> dict[str, Any]:
+    found = (json.loads(line) for line in (EXAMPLES / "cases.jsonl").read_text(encoding="utf-8").splitlines())
+    return {**next(one for one in found if one["verdict"] == "rejected"), **more}
+
+
+def drafts(file: Path, *words: str) -> int:
+    return cli.main(["critic", "draft", "--case", str(file), "--target", str(EXAMPLES / "target-pipeline"), "--critic", "precedent", *words])
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "case.json holds no rejected case: case.json is not JSON (line 1, column 1"),
+        (b"[]", "case.json holds no rejected case: an object with"),
+        (b'{\n  "external_id": 7,\n  "note": "\xff"\n}', "case.json holds no rejected case: case.json is not UTF-8 (byte 33)"),
+        (b'{\n  "a": 1,\n  "a": 2\n}', "case.json holds no rejected case: the key 'a' stands twice"),
+        (b'{\n  "a": 1,\n  "b"\n}', "case.json holds no rejected case: case.json is not JSON (line 4, column 1"),
+        (b"[]\n{}\n", "case.json holds no rejected case: an object with"),
+    ],
+)
+def test_a_file_without_a_rejected_case_is_64(body: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "case.json").write_bytes(body)
+    assert drafts(tmp_path / "case.json") == 64
+    assert said in capsys.readouterr().err
+
+
+def test_a_case_is_read_with_a_mark_before_it_and_what_ends_lines_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = a_rejection()
+    case["rejection"]["comment"] += "\u2028and\x85so on"
+    text = json.dumps(case, ensure_ascii=False)
+    for name, body in {"pretty": json.dumps(case, ensure_ascii=False, indent=2), "first line": f"\n{text}\nno JSON\n"}.items():
+        (tmp_path / "case.json").write_bytes(b"\xef\xbb\xbf" + body.encode())
+        assert drafts(tmp_path / "case.json", "--json") == 0, name
+        assert json.loads(capsys.readouterr().out)["case"] == case["external_id"]
+
+
 # ---- serve
 
 

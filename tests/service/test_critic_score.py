@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from connectors.scripted import ScriptedCritic
 from rubric.baselines import Baseline
@@ -17,6 +18,7 @@ from rubric.expectations import record_of
 from rubric.scoring import Answer, Label
 from rubric.splits import side
 from service import cli
+from service.commands.critic_room import documents_of
 from service.commands.critic_score import Counted, Kind, _Precedents, _RawComment, _side
 from service.commands.critic_tables import baseline_answers
 from tests.samples.messages import MessagesStub, fails, refuses, says
@@ -170,6 +172,36 @@ def test_inputs_that_do_not_fit_end_with_a_line(
     (tmp_path / "labels.jsonl").write_text(labels)
     assert cli.main(["critic", "score", *inputs, "--labels", str(tmp_path / "labels.jsonl"), *more]) == 64
     assert said in capsys.readouterr().err
+
+
+CASE = {"external_id": "nsb-001", "note": "a\u2028b\u2029c\x85d"}
+"""holds what ends a line for some readers, and not in JSON"""
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "marked"])
+def test_a_line_ends_where_json_lines_end(mark: str, end: str, tmp_path: Path) -> None:
+    (tmp_path / "cases.jsonl").write_bytes((mark + end.join([json.dumps(CASE, ensure_ascii=False), "", "{}", ""])).encode())
+    assert documents_of(tmp_path / "cases.jsonl") == [CASE, {}]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"[]", ""),
+        (b'[["external_id", "nsb-001"]]', ""),
+        (b"null", ""),
+        (b'{"note": "\xff"}', ": it is not UTF-8 (byte 10)"),
+        (b'{"a": 1, "a": 2}', ": the key 'a' stands twice in one object"),
+        (b'{"a": NaN}', ": NaN is not a JSON number"),
+        (b"[" * 5000, ": it is nested deeper than 32 levels"),
+    ],
+)
+def test_a_line_that_is_no_object_is_named_with_its_file(line: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "cases.jsonl").write_bytes(b"{}\n\n" + line + b"\n")
+    with pytest.raises(typer.BadParameter) as caught:
+        documents_of(tmp_path / "cases.jsonl")
+    assert caught.value.message == f"line 3 of cases.jsonl is no JSON object{said}"
 
 
 # ---- what a critic under test is shown
