@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.rehearsal import is_right
+from service.commands.critic_room import documents_of
 
 
 def compare(cases: dict[str, Any], labels: list[dict[str, Any]], kept: dict[str, Any]) -> dict[str, Any]:
@@ -56,9 +57,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    lines = {
-        name: [json.loads(line) for line in getattr(given, name).read_text(encoding="utf-8").splitlines()] for name in ("cases", "labels", "kept")
-    }
+    lines = {name: documents_of(getattr(given, name)) for name in ("cases", "labels", "kept")}
     by_name = {name: {line["external_id"]: line for line in lines[name]} for name in ("cases", "kept")}
     found = compare(by_name["cases"], lines["labels"], by_name["kept"])
     if given.json:

@@ -31,6 +31,7 @@ from connectors.localgit import LocalGit
 from connectors.ports import Limits, Ports
 from connectors.subprocess_evals import SubprocessEvals
 from rubric.schema import Case
+from service.commands.critic_room import documents_of
 from service.db import Database
 from service.errors import TriageError
 from service.migrate import config_for
@@ -73,9 +74,9 @@ class Bench:
     """The world, what is rehearsed beside it, and what became of every cluster."""
 
     def __init__(self, args: argparse.Namespace, folder: Path):
-        self.cases, labels = _read(args.cases), _read(args.labels)
+        self.cases, labels = documents_of(args.cases), documents_of(args.labels)
         controls = args.controls or args.cases.parent / "controls.jsonl"
-        self.controls = _read(controls) if controls.exists() else []
+        self.controls = documents_of(controls) if controls.exists() else []
         self.all_clusters = clusters_of(self.cases, labels)
         chosen = [one for one in self.all_clusters if args.only in (None, one.recipe, one.id)]
         self.clusters = chosen[: args.clusters]
@@ -183,10 +184,6 @@ class Bench:
         tickets = {one["external_id"]: {"ticket": one["ticket"]} for one in [*self.cases, *self.controls]}
         answers = self.world.ports.evals.replay(replay, tree, tickets)
         return {one.case_id: {**one.plan, "intent_path": "/".join(one.plan["intent_path"])} if one.plan else None for one in answers}
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _world(folder: Path, target: Path, critic: LabelledCritic) -> World:

@@ -1,7 +1,6 @@
 """Measuring only, reads labels: tries typed changes on a copy of the target's config, inside this process: a search replays a lot."""
 
 import importlib
-import json
 import shutil
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from typing import Any
 from connectors.codemod import RecipeCodemod
 from connectors.ports import TreeJob
 from rubric.schema import Hint
+from service.commands.critic_room import documents_of
 from service.targets import Target
 
 PARTS = ("intent_path", "reply", "tool_calls")
@@ -75,10 +75,7 @@ class Rehearsal:
         self.intent = importlib.import_module("pipeline.intent")
         self._config = importlib.import_module("pipeline.config").Config
         self._check = importlib.import_module("evals.run").check
-        self.rows = {
-            path.parent.name: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            for path in sorted((target / "evals").glob("*/cases.jsonl"))
-        }
+        self.rows = {path.parent.name: documents_of(path) for path in sorted((target / "evals").glob("*/cases.jsonl"))}
         self.cases, self.wanted, self.folder = list(cases), wanted, folder
         self._index: tuple[Any, dict[str, list[tuple[int, str, int]]], int] | None = None
         self._said: dict[tuple[int, int], set[str]] = {}

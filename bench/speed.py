@@ -32,6 +32,7 @@ from rich.console import Console
 
 from bench import critic, intake, loop
 from bench.figures import Figure, as_table
+from service.commands.critic_room import documents_of
 from tests.samples.postgres import Cluster, NoPostgres
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -91,10 +92,9 @@ def speed(
     def tell(line: str) -> None:
         screen.print(f"[{time.monotonic() - start:4.0f} s] {line}", markup=False, highlight=False)
 
-    documents = [json.loads(line) for line in cases.read_text(encoding="utf-8").splitlines() if line.strip()]
     size = QUICK if quick else FULL
     with tempfile.TemporaryDirectory(prefix="triage-bench-", ignore_cleanup_errors=True) as folder:
-        place = loop.set_up(Path(folder), target, documents)
+        place = loop.set_up(Path(folder), target, documents_of(cases))
         figures = _sqlite(place, size, tell)
         if not sqlite_only:
             figures += _postgres(place, size, require_postgres, tell)
