@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from connectors.localgit import LocalGit
 from connectors.ports import CriticModel, Ports
-from connectors.webhooks import parse_case
+from connectors.webhooks import Refusal, parse_case
 from rubric.catalogue import Catalogue, load
 from rubric.strict import Unreadable, load_json
 from service.asking import asking
@@ -74,11 +74,12 @@ def _opened(settings: Settings, folder: Path) -> Room:
 def received(room: Room, documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """external_id → our id, once all are stored and masked: a critic works with all that is open in view. Raises `typer.BadParameter`."""
     deliveries = []
-    for number, one in enumerate(documents, start=1):
+    for one in documents:
         try:
             deliveries.append(intake.Delivery("critic", NAME, parse_case(json.dumps(one).encode()), utc_now()))
-        except Unreadable as error:
-            raise typer.BadParameter(f"case {number}: {error}") from None
+        except Refusal as refusal:  # named by its id, as the documents may come from several files
+            name = one.get("external_id")
+            raise typer.BadParameter(f"{'a case without external_id' if name is None else f'case {str(name)[:80]!r}'}: {refusal}") from None
     receipts = intake.accept(room.db, deliveries, b"critic score")
     ids = {
         str(one.case.external_id): receipt.case_id for one, receipt in zip(deliveries, receipts, strict=True) if isinstance(receipt, intake.Receipt)

@@ -224,6 +224,28 @@ def test_a_case_is_read_with_a_mark_before_it_and_what_ends_lines_elsewhere(tmp_
         assert json.loads(capsys.readouterr().out)["case"] == case["external_id"]
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"ticket": {}}, "case 'nsb-001': ticket.messages: is missing"),
+        ({"external_id": "a\u202eb\x1b" + "x" * 300, "ticket": 1}, f"case 'a\\u202eb\\x1b{'x' * 76}': external_id: String should match"),
+        ({"external_id": 7}, "case '7': external_id: Input should be a valid string"),
+    ],
+)
+def test_a_case_that_is_none_is_named(more: dict[str, Any], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "case.json").write_text(json.dumps(a_rejection(**more)))
+    assert drafts(tmp_path / "case.json") == 64
+    assert said in capsys.readouterr().err
+
+
+def test_a_case_beside_it_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "case.json").write_text(json.dumps(a_rejection()))
+    for other, said in (("other", "case 'other': ticket"), (None, "a case without external_id: ticket")):
+        (tmp_path / "beside.jsonl").write_text(json.dumps(a_rejection(external_id=other, ticket={})))
+        assert drafts(tmp_path / "case.json", "--beside", str(tmp_path / "beside.jsonl")) == 64
+        assert said in capsys.readouterr().err
+
+
 # ---- serve
 
 
