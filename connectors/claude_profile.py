@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
 
+import httpx2
 from anthropic import transform_schema
 from pydantic import SecretStr
 
@@ -89,11 +89,13 @@ class Profile:
 
 
 def _is_base(url: str) -> bool:
+    """By the reader that makes the requests, so that what it refuses is refused here."""
     try:
-        parts = urlsplit(url)
-        return bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc and not parts.query)
-    except ValueError:
+        parts = httpx2.URL(url)
+    except (httpx2.InvalidURL, UnicodeError):  # UnicodeError: half a character
         return False
+    port_fits = parts.port is None or 0 < parts.port < 65_536
+    return bool(parts.scheme in ("http", "https") and parts.host and port_fits and not (parts.userinfo or parts.query or parts.fragment))
 
 
 def request_of(profile: Profile, ask: Ask) -> dict[str, Any]:
