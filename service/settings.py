@@ -65,8 +65,8 @@ class TargetSettings(BaseModel):
 class PriceSettings(BaseModel):
     """What a model costs, in US dollars per million tokens."""
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, allow_inf_nan=False)
+    output: float = Field(ge=0, allow_inf_nan=False)
 
 
 class Settings(BaseSettings):

@@ -85,9 +85,9 @@ class _Place:
 @contextmanager
 def _place(settings: Settings) -> Iterator[_Place]:
     """The service's database, and the backfill on it: one at a time, because another one's batch looks like one that was lost."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = Engine(settings.url(), executor="critic backfill", workers=1, poll_seconds=1, data_dir=settings.data_dir)
     with starting():
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        engine = Engine(settings.url(), executor="critic backfill", workers=1, poll_seconds=1, data_dir=settings.data_dir)
         catalogue = load()
         ports: Ports = wire(settings, catalogue)
         db = Database(settings.url(), enqueue=engine.enqueue, now=ports.now)

@@ -68,6 +68,7 @@ WRONG = {
     "branch": ({"TRIAGE_TARGETS": json.dumps({"bank": {"repo": "x", "branch": "a..b"}})}, "TRIAGE_TARGETS bank.branch: a base branch is"),
     "source name": ({"TRIAGE_SOURCES": json.dumps({"a b": {"secrets": [GOOD], "target": "bank"}})}, "TRIAGE_SOURCES …: a name is"),
     "target name": ({"TRIAGE_TARGETS": json.dumps({"x" * 65: {"repo": "x"}})}, "TRIAGE_TARGETS …: a name is"),
+    "no price": ({"TRIAGE_CLAUDE_PRICES": '{"own": {"input": Infinity, "output": 1}}'}, "TRIAGE_CLAUDE_PRICES own.input: Input should be a finite number"),
     "two at once": ({"TRIAGE_PORT": "x", "TRIAGE_WORKERS": "x"}, "TRIAGE_PORT", "TRIAGE_WORKERS"),
 }
 
@@ -125,14 +126,15 @@ def test_an_env_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 # ---- places
 
-COMMANDS = (["serve", "--port", "0"], ["migrate"], ["import", "cases.jsonl"])
+COMMANDS = (["serve", "--port", "0"], ["migrate"], ["import", "cases.jsonl"], ["critic", "backfill"])
+CLAUDE = {"TRIAGE_CRITIC": "claude", "TRIAGE_CLAUDE_KEY": "a-key", "TRIAGE_CLAUDE_URL": "http://127.0.0.1:1"}
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
 @pytest.mark.parametrize("place", ["postgres down", "data is a file", "data cannot be made", "no database"])
 def test_a_broken_place_ends_with_one_line(words: list[str], place: str, tmp_path: Path) -> None:
     (tmp_path / "cases.jsonl").write_text("{}\n")
-    settings, said = {"TRIAGE_TARGETS": TARGETS}, "TRIAGE_DATA_DIR"
+    settings, said = {"TRIAGE_TARGETS": TARGETS, **(CLAUDE if words[0] == "critic" else {})}, "TRIAGE_DATA_DIR"
     if place == "postgres down":
         settings["TRIAGE_DATABASE_URL"], said = "postgresql://u:SECRET@127.0.0.1:1/d", "TRIAGE_DATABASE_URL"
     elif place == "data is a file":
@@ -144,6 +146,12 @@ def test_a_broken_place_ends_with_one_line(words: list[str], place: str, tmp_pat
         (tmp_path / "data" / "triage.db").write_text("this is no database " * 100)
         said = "not a database"
     is_one_line(triage(tmp_path, *words, **settings), 78, f"triage {words[0]}: ", said)
+
+
+@pytest.mark.parametrize("words", [["serve", "--port", "0"], ["critic", "backfill"]], ids=lambda words: words[0])
+def test_an_address_pasted_with_a_hidden_character_ends_with_one_line(words: list[str], tmp_path: Path) -> None:
+    done = triage(tmp_path, *words, **{**CLAUDE, "TRIAGE_TARGETS": TARGETS, "TRIAGE_CLAUDE_URL": "https://api.anthropic.com\u200e"})
+    is_one_line(done, 78, f"triage {words[0]}: base_url has to be http:// or https://")
 
 
 def test_only_known_errors_of_a_start_become_a_line() -> None:
