@@ -68,7 +68,10 @@ WRONG = {
     "branch": ({"TRIAGE_TARGETS": json.dumps({"bank": {"repo": "x", "branch": "a..b"}})}, "TRIAGE_TARGETS bank.branch: a base branch is"),
     "source name": ({"TRIAGE_SOURCES": json.dumps({"a b": {"secrets": [GOOD], "target": "bank"}})}, "TRIAGE_SOURCES …: a name is"),
     "target name": ({"TRIAGE_TARGETS": json.dumps({"x" * 65: {"repo": "x"}})}, "TRIAGE_TARGETS …: a name is"),
-    "no price": ({"TRIAGE_CLAUDE_PRICES": '{"own": {"input": Infinity, "output": 1}}'}, "TRIAGE_CLAUDE_PRICES own.input: Input should be a finite number"),
+    "no price": (
+        {"TRIAGE_CLAUDE_PRICES": '{"own": {"input": Infinity, "output": 1}}'},
+        "TRIAGE_CLAUDE_PRICES own.input: Input should be a finite number",
+    ),
     "two at once": ({"TRIAGE_PORT": "x", "TRIAGE_WORKERS": "x"}, "TRIAGE_PORT", "TRIAGE_WORKERS"),
 }
 
