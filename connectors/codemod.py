@@ -29,6 +29,10 @@ class RecipeCodemod:
     """Edits config files by the templates of the manifest; no model, no key, the same answer each time."""
 
     name = "codemod"
+    by_model = False
+
+    def trouble(self) -> str | None:
+        return None
 
     def run(self, job: TreeJob, tree: Path) -> TreeRun:
         """Edit the files of `tree`. All edits are made in memory first: unless the run is done, no file has changed."""

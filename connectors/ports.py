@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from rubric.drafting import Abstained, Ask, AskOutcome, Brief, Drafted, Receipt
 from rubric.manifest import Manifest, Replay, Suite
-from rubric.schema import Hint
+from rubric.schema import Hint, Step
 
 
 class PortError(Exception):
@@ -87,6 +87,22 @@ class BatchModel(Protocol):
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What one attempt of a model-driven agent may use up."""
+
+    seconds: float = 600
+    """wall clock"""
+    turns: int = 40
+    """calls of the model"""
+    usd: float = 1.0
+    """an estimate by the price list"""
+    tokens: int = 2_000_000
+    """in and out together"""
+    exams: int = 3
+    """times that it may have its tree examined"""
+
+
+@dataclass(frozen=True)
 class TreeJob:
     """What an agent is told: the approved hint and what it may touch. Never ticket or comment."""
 
@@ -96,21 +112,40 @@ class TreeJob:
     attempt: int = 1
     feedback: tuple[str, ...] = ()
     """ids of failed rows and our own texts, never a model's"""
+    budget: Budget = Budget()
+    examine: Callable[[Step], str] | None = None
+    """Runs a step's visible suites on the tree as it is now; answers in our own words, with ids of failing rows. The agent keeps to `budget.exams`"""
 
 
 @dataclass(frozen=True)
 class TreeRun:
     """How an agent's run ended. Holds no diff and no claim about tests: the service looks for itself."""
 
-    status: Literal["done", "gave_up", "refused", "crashed"]
+    status: Literal["done", "gave_up", "refused", "budget", "crashed"]
     reason: str = ""
     """One sentence of our own; named paths and ids only."""
+    turns: int = 0
+    """calls of a model"""
+    tokens: int = 0
+    usd: float | None = None
+    """an estimate by the price list; None: unknown"""
+    transcript: str = ""
+    """What was said, for a person who looks for what went wrong: keys taken out, cut at `TRANSCRIPT_CAP` characters. Data of strangers."""
+
+
+TRANSCRIPT_CAP = 200_000
 
 
 class TreeAgent(Protocol):
     """Changes the files of a tree so that an approved hint holds."""
 
     name: str
+    by_model: bool
+    """A model writes what it changes: its tree is run in a box only, and believed nothing."""
+
+    def trouble(self) -> str | None:
+        """Why it cannot be used now, in one line that says what to do; None when it can. Changes nothing."""
+        ...
 
     def run(self, job: TreeJob, tree: Path) -> TreeRun:
         """Work in `tree` (a throw-away copy without `.git`). Never raises for an unfit hint: gives up with a reason."""
@@ -211,8 +246,12 @@ class EvalRunner(Protocol):
 
     name: str
 
-    def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None) -> SuiteRun:
-        """Run one suite in `tree`; `rows_file` becomes `{in}`. Never raises for what the suite does."""
+    def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None, exam: Path | None = None) -> SuiteRun:
+        """Run one suite in `tree`; `rows_file` becomes `{in}`, without what is expected where outputs are graded outside.
+
+        `exam`: the base tree, whose grader grades; without it `tree`'s own would have to, and outputs that need one are not graded
+        (failure `no_grader`). Never raises for what the suite does.
+        """
         ...
 
     def replay(self, replay: Replay, tree: Path, cases: Mapping[str, dict[str, Any]]) -> list[ReplayAnswer]:
@@ -227,6 +266,7 @@ class Ports:
     critic: CriticModel
     agent: TreeAgent
     evals: EvalRunner
+    """for trees that hold nothing but a person's code and validated values"""
     hosts: Mapping[str, CodeHost]
     """target name → where it lives"""
     now: Callable[[], datetime]
@@ -235,6 +275,10 @@ class Ports:
     limits: "Limits" = field(default_factory=lambda: Limits())
     model: Model | None = None
     """what the critic asks, when it asks one"""
+    coder: TreeAgent | None = None
+    """the model-driven agent, for recipes that need one, when one is set up"""
+    boxed: EvalRunner | None = None
+    """as `evals`, in a box, for trees that a model wrote in; None: there is no box, and such trees are not run"""
 
 
 @dataclass(frozen=True)

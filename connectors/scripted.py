@@ -99,10 +99,13 @@ class ScriptedAgent:
 
     name = "scripted"
 
-    def __init__(self, script: Callable[[TreeJob, Path], Mapping[str, bytes | None] | TreeRun]):
-        self._script = script
+    def __init__(self, script: Callable[[TreeJob, Path], Mapping[str, bytes | None] | TreeRun], *, by_model: bool = False):
+        self._script, self.by_model = script, by_model
         self.jobs: list[TreeJob] = []
         """what it was told, in order"""
+
+    def trouble(self) -> str | None:
+        return None
 
     def run(self, job: TreeJob, tree: Path) -> TreeRun:
         self.jobs.append(job)
@@ -145,7 +148,7 @@ class ScriptedEvals:
         self.runs: list[str] = []
         """suite ids and `replay`, in order"""
 
-    def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None) -> SuiteRun:
+    def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None, exam: Path | None = None) -> SuiteRun:
         """Rows come from the rows file, by their `id`."""
         self.runs.append(suite.id)
         if suite.id in self.fails:

@@ -1,69 +1,35 @@
-"""Runs a target's evals and replays as plain child processes: own session, limits, a private folder, nothing of ours inside.
+"""Runs a target's evals and replays as child processes: own session, limits, a private folder, nothing of ours inside.
 
-This is no box: the processes run as our user, with network. What model-written code needs stands around it (`enclose`).
+Alone this is no box: the processes run as our user, with network. What code of a model needs stands around it (`box`).
 """
 
-import math
 import os
-import selectors
 import shutil
-import signal
 import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen, run
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from connectors.ports import PortError, ReplayAnswer, Row, SuiteRun
+from connectors.ports import ReplayAnswer, Row, SuiteRun
+from connectors.processes import TAIL, Box, ProcessLimits, destroy, run
 from rubric.endings import AS_REPLAY, failure_of
 from rubric.gating import broken_rule, escaped, read_plans, read_rows
 from rubric.manifest import Replay, Suite
 from rubric.schema import Plan
 from rubric.strict import Unreadable
 
-OUTPUT_CAP = 64 * 1024
-"""Bytes kept of stdout and of stderr: the last ones."""
-TAIL = 2000
-"""Characters of stderr that a detail quotes."""
 RESULT_BYTES = 20 * 1000 * 1000
 NOT_STARTED = ("command_missing", "cannot_start", "no_rows_path", "stopped")
 """Failures that a second try would only repeat."""
+EARLY = {"timeout": "did not end within {:g} s", "stopped": "the runner is shutting down"}
 T = TypeVar("T")
-Enclose = Callable[[Sequence[str], Path, Path], Sequence[str]]
-"""(argv, tree, private folder) → the argv that runs it in a box."""
-
-
-@dataclass(frozen=True)
-class ProcessLimits:
-    """What one process may take. The wall clock comes from the manifest."""
-
-    memory_mb: int = 4096
-    """address space; interpreters reserve far more than they use"""
-    file_mb: int = 256
-    processes: int = 4096
-    """of our user altogether, as the kernel counts them: stops a fork bomb, not a busy machine"""
-    cpu_per_second: int = 4
-    """seconds of processor time a process may use per second of its timeout; ends what escaped the kill"""
-    replay_budget: int = 4
-    """replaying cases one by one may take this many times the manifest's timeout in all"""
-
-    def shell(self, timeout_s: float) -> str:
-        """Commands of sh that set the limits and become the program.
-
-        Not `preexec_fn`: that is unsafe in a service with threads. A limit that is stricter already stays as it is.
-        """
-        cpu = math.ceil(timeout_s) * self.cpu_per_second
-        settings = ["-c 0", f"-v {self.memory_mb * 1024}", f"-f {self.file_mb * 2048}", f"-S -t {cpu}", f"-H -t {cpu + 5}"]
-        many = f"ulimit -u {self.processes} 2>/dev/null || ulimit -p {self.processes} 2>/dev/null"  # bash || dash
-        return "; ".join([*(f"ulimit {setting} 2>/dev/null" for setting in settings), many, 'exec "$@"'])
 
 
 class _Failed(Exception):
@@ -86,18 +52,18 @@ class SubprocessEvals:
         python: str,
         path: str = "/usr/local/bin:/usr/bin:/bin",
         limits: ProcessLimits | None = None,
-        enclose: Enclose = lambda argv, tree, folder: argv,
+        box: Box | None = None,
     ):
         """`scratch`: where private folders are made. `python`: what a first word `python` in a manifest means. `path`: PATH inside."""
         self._scratch, self._python, self._path = scratch, python, path
-        self._limits, self._enclose = limits or ProcessLimits(), enclose
+        self._limits, self._box = limits or ProcessLimits(), box
         self._stopping = threading.Event()
 
     def stop(self) -> None:
         """End what runs now, from any thread, and start nothing more: those runs fail with `stopped`."""
         self._stopping.set()
 
-    def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None) -> SuiteRun:
+    def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None, exam: Path | None = None) -> SuiteRun:
         """Run one suite. Raises `PortError` only if its private folder cannot be made or removed."""
         start = time.monotonic()
         rows, failure, detail = tuple[Row, ...](), None, ""
@@ -165,24 +131,20 @@ class SubprocessEvals:
     def _run(self, argv: list[str], places: Mapping[str, Path], tree: Path, folder: Path, timeout_s: float, fine: tuple[int, ...]) -> str:
         """Run to the end in time; the end of what it printed. Raises `_Failed` for any exit status but the `fine` ones."""
         words = self._command([_filled(word, places) for word in argv], tree)
-        command = ["/bin/sh", "-c", self._limits.shell(timeout_s), "sh", *self._enclose(words, tree, folder)]
         home = str(folder / "home")
         inside = {"PATH": self._path, "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
-        if self._stopping.is_set():
-            raise _Failed("stopped", "the runner is shutting down")
+        box = self._box
+        guard = box.guard(folder) if box else None
+        enclosed = box.enclose(words, inside, tree=tree, folder=folder) if box else words
         try:
-            process = Popen(command, cwd=tree, env=inside, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True)
+            ended = run(enclosed, tree, inside, timeout_s, self._limits, self._stopping, guard)
         except (OSError, ValueError) as error:
             raise _Failed("cannot_start", f"cannot be started ({escaped(str(error))[:500]})") from None
-        with process:
-            early, tail = _watch(process, time.monotonic() + timeout_s, self._stopping)
-        if early == "timeout":
-            raise _Failed("timeout", f"did not end within {timeout_s:g} s", tail)
-        if early:
-            raise _Failed(early, "the runner is shutting down")
-        if failure := failure_of(process.returncode, fine):
-            raise _Failed(*failure, tail)
-        return tail
+        if ended.early:
+            raise _Failed(ended.early, EARLY.get(ended.early, "").format(timeout_s) or ended.early, ended.tail)
+        if failure := failure_of(ended.status, fine):
+            raise _Failed(*failure, ended.tail)
+        return ended.tail
 
     def _command(self, argv: list[str], tree: Path) -> list[str]:
         first = self._python if argv[0] == "python" else argv[0]
@@ -202,45 +164,6 @@ class SubprocessEvals:
             yield folder
         finally:
             destroy(folder)
-
-
-def _watch(process: "Popen[bytes]", deadline: float, stopping: threading.Event) -> tuple[str, str]:
-    """Read until the program ends, the time is up or we are told to stop, then kill all of its group.
-
-    Returns (timeout, stopped or nothing, the end of what it printed). A pipe that some grandchild holds open ends nothing and holds nothing up.
-    """
-    tails: dict[IO[bytes], bytearray] = {pipe: bytearray() for pipe in (process.stdout, process.stderr) if pipe}
-    early = ""
-    with selectors.DefaultSelector() as selector:
-        for pipe in tails:
-            selector.register(pipe, selectors.EVENT_READ)
-        try:
-            # WNOWAIT leaves the zombie: its id, and with it the group's, cannot go to someone else before the kill.
-            while not early and not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                left = deadline - time.monotonic()
-                early = "stopped" if stopping.is_set() else "timeout" if left <= 0 else ""
-                _drain(selector, tails, min(max(left, 0), 0.05 if selector.get_map() else 0.002))
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        for _ in range(32):  # bounded: what left the group may print for ever
-            if not _drain(selector, tails, 0):
-                break
-    texts = [bytes(tail).decode("utf-8", "replace").strip() for tail in tails.values()]
-    return early, escaped((texts[1] or texts[0])[-TAIL:])[-TAIL:]
-
-
-def _drain(selector: selectors.BaseSelector, tails: dict[IO[bytes], bytearray], wait: float) -> bool:
-    events = selector.select(wait)
-    for key, _ in events:
-        pipe: Any = key.fileobj
-        data = os.read(pipe.fileno(), OUTPUT_CAP)
-        tails[pipe] += data
-        del tails[pipe][:-OUTPUT_CAP]
-        if not data:
-            selector.unregister(pipe)
-    return bool(events)
 
 
 def _once_more(run: Callable[[], T]) -> T:
@@ -287,14 +210,3 @@ def _checked_plan(case_id: str, plan: Any) -> ReplayAnswer:
         return ReplayAnswer(case_id, plan=Plan.model_validate(plan).model_dump(mode="json"))
     except ValidationError as error:
         return ReplayAnswer(case_id, failure="replay_garbage", detail=f"the plan, {broken_rule(error)}")
-
-
-def destroy(folder: Path) -> None:
-    """Remove a folder that foreign code wrote into: unreadable folders, any depth. Raises `PortError` if some of it is left."""
-    with suppress(RecursionError):
-        shutil.rmtree(folder, ignore_errors=True)
-    for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]) * 3:
-        if os.path.lexists(folder):
-            run([*command, "--", folder], capture_output=True, check=False)
-    if os.path.lexists(folder):
-        raise PortError("folder_left", "a private folder with inputs could not be removed", retryable=True)

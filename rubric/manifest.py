@@ -30,10 +30,27 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+Format = Literal["outputs-jsonl", "rows-jsonl", "junit-xml", "promptfoo-json", "inspect-json"]
+SELF_GRADED: tuple[Format, ...] = ("rows-jsonl", "junit-xml", "promptfoo-json", "inspect-json")
+"""what the process under test says of itself: as good as its code is honest"""
+
+
 class Results(_Part):
-    format: Literal["rows-jsonl"]
+    format: Format
+    """`outputs-jsonl`: only what the pipeline answers, graded outside by what it never saw. All others are graded by the process under test"""
     path: str
-    """Where the suite writes its rows; `{out}` is the folder given to it."""
+    """Where the suite writes its results; `{out}` is the folder given to it."""
+
+
+class Grade(_Part):
+    """How outputs are graded: outside, against what was never near the code that gave them."""
+
+    expected: str = Field(default="expected", min_length=1, max_length=64)
+    """Field of a row that holds what is right; it is taken out of `{in}`."""
+    id: str = Field(default="id", min_length=1, max_length=64)
+    """Field of a row that names it."""
+    argv: Argv | None = None
+    """A grader of the base commit: `{in}` whole rows, `{outputs}` the outputs, `{out}` the folder for its `rows.jsonl`. None: equal or not."""
 
 
 class NewRow(_Part):
@@ -53,6 +70,19 @@ class Suite(_Part):
     timeout_s: int = Field(ge=1, le=3600)
     min_rows: int = Field(ge=1)
     rows: NewRow | None = None
+    grade: Grade | None = None
+
+    @property
+    def self_graded(self) -> bool:
+        return self.results.format in SELF_GRADED
+
+    @model_validator(mode="after")
+    def _graded_once(self) -> "Suite":
+        if self.self_graded and self.grade is not None:
+            raise ValueError("grade goes with outputs-jsonl; the other formats say themselves what passes")
+        if not self.self_graded and (self.rows is None or self.grade is None):
+            raise ValueError("outputs-jsonl needs rows.path and grade: what is expected has to stand somewhere")
+        return self
 
 
 class InventoryRule(_Part):

@@ -39,6 +39,8 @@ ROOMS = (
     Room("the webhook door", "connectors/webhooks.py", "rubric.*", "pydantic"),
     Room("splicing", "connectors/splicing/*", "connectors.splicing.*", "yaml"),
     Room("the codemod", "connectors/codemod.py", "connectors.ports connectors.splicing.* rubric.*", "pydantic"),
+    Room("programs", "connectors/processes.py", "connectors.ports rubric.gating"),
+    Room("what runs programs", "connectors/subprocess_evals.py connectors/sandbox.py", "connectors.processes connectors.ports rubric.*", "pydantic"),
     Room("the model server", "connectors/claude*.py", CLAUDE, "httpcore2 httpx2 pydantic"),
     Room("other connectors", "connectors/*", "connectors.ports rubric.*", "pydantic"),
     Room("ground: settings", "service/settings.py", "", "pydantic pydantic_settings"),
@@ -132,7 +134,7 @@ ONLY_IN = {
     "github": {"connectors/github*.py": "one outside system a file"},
     "subprocess": {
         "connectors/localgit.py": "git is a program",
-        "connectors/subprocess_evals.py": "evals are programs of the target",
+        "connectors/processes.py": "the one place that starts programs of a target or of others",
         "service/commands/gate.py": "reads a foreign repository with git's plumbing, without a service around it",
         "service/commands/demo.py": "starts the real server as a user would, in a process of its own",
     },
@@ -171,6 +173,7 @@ LONG_FILES = {
     "connectors/scripted.py": "one double a port, all where a test looks for them; they share nothing to split by",
     "connectors/localgit.py": "one outside system a file; publishing and reading share the plumbing",
     "migrations/versions/0001_first_tables.py": "one revision is one file",
+    "service/store/hints.py": "one noun a file: all that is asked of the table of hints",
     "service/commands/demo.py": "a script in five acts, read from top to bottom; no rule of the loop lives in it",
 }
 LONG_FUNCTIONS = {

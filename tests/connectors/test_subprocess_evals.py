@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.subprocess_evals import ProcessLimits, SubprocessEvals
+from connectors.processes import ProcessLimits
+from connectors.subprocess_evals import SubprocessEvals
 from rubric.manifest import Replay, Suite
 
 GOOD = """echo '{"row": "r1", "pass": true}' > "$1/rows.jsonl"; """
@@ -229,7 +230,7 @@ def test_a_locked_folder_is_destroyed_by_a_plain_user_too():
     code = """
 import os, sys
 from pathlib import Path
-from connectors.subprocess_evals import destroy
+from connectors.processes import destroy
 if os.getuid() == 0:
     os.setuid(65534)
 inner = Path(sys.argv[1], "box", "a", "b")
@@ -258,16 +259,31 @@ def test_stop_ends_what_runs_and_starts_nothing_more(runner, tree):
     assert runner.run_suite(sh(GOOD), tree, None).failure == "stopped"
 
 
-def test_a_box_goes_around_the_command(scratch, tree):
-    seen = []
+class Wrapper:
+    """A box of paper: it can be seen, and holds nothing in."""
 
-    def enclose(argv, tree, folder):
-        seen.append((tree, folder))
+    def __init__(self, says=""):
+        self.seen, self.says = [], says
+
+    def enclose(self, argv, environment, *, tree, folder):
+        self.seen.append((tree, folder, environment["HOME"]))
         return ["env", "BOXED=1", *argv]
 
-    boxed = SubprocessEvals(scratch, python=sys.executable, enclose=enclose)
+    def guard(self, folder):
+        return lambda process: self.says
+
+
+def test_a_box_goes_around_the_command(scratch, tree):
+    box = Wrapper()
+    boxed = SubprocessEvals(scratch, python=sys.executable, box=box)
     assert boxed.run_suite(sh(GOOD + 'test "$BOXED" = 1'), tree, None).failure is None
-    assert seen[0][0] == tree and seen[0][1].parent == scratch
+    ((where, folder, home),) = box.seen
+    assert where == tree and folder.parent == scratch and home == f"{folder}/home"
+
+
+def test_what_the_guard_of_a_box_objects_to_ends(scratch, tree):
+    run = SubprocessEvals(scratch, python=sys.executable, box=Wrapper("disk_full")).run_suite(sh("sleep 600; true", timeout_s=60), tree, None)
+    assert (run.failure, list(scratch.iterdir())) == ("disk_full", [])
 
 
 # Replays

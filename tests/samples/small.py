@@ -83,11 +83,11 @@ class Killed(ScriptedEvals):
         super().__init__(_passes, lambda tree, case: plan_of(tree, case["ticket"]["messages"][0]["text"]))
         self.left, self._failure = times, failure
 
-    def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None) -> SuiteRun:
+    def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None, exam: Path | None = None) -> SuiteRun:
         if tree.name == "head" and self.left > 0:
             self.left -= 1
             return SuiteRun(suite.id, failure=self._failure, detail="was killed by signal 9 (SIGKILL)")
-        return super().run_suite(suite, tree, rows_file)
+        return super().run_suite(suite, tree, rows_file, exam)
 
 
 def small_agent() -> Callable[[TreeJob, Path], dict[str, bytes | None] | TreeRun]:

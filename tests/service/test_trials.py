@@ -28,9 +28,9 @@ class Gate:
         self.fails: set[str] = set()
         self.exams = 0
 
-    def run_suite(self, suite: Any, tree: Path, rows_file: Path | None) -> Any:
+    def run_suite(self, suite: Any, tree: Path, rows_file: Path | None, exam: Path | None = None) -> Any:
         self.exams += 1
-        return self._inner.run_suite(suite, tree, rows_file)
+        return self._inner.run_suite(suite, tree, rows_file, exam)
 
     def replay(self, replay: Any, tree: Path, cases: Mapping[str, dict[str, Any]]) -> list[ReplayAnswer]:
         self.asked.append(sorted(cases))
