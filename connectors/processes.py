@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
@@ -26,15 +26,28 @@ Guard = Callable[[int], str]
 """Looks at a running program by its process id, some ten times a second; the code that it has to be ended with, or nothing."""
 
 
+def nothing() -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Enclosed:
+    """A command that runs a program in a box."""
+
+    argv: Sequence[str]
+    guard: Guard
+    after: Callable[[], str] = nothing
+    """one look more when it has ended by itself: the code that it has to be ended with, or nothing"""
+
+
 class Box(Protocol):
     """What stands around a program that nobody trusts."""
 
-    def enclose(self, argv: Sequence[str], environment: Mapping[str, str], *, tree: Path, folder: Path) -> list[str]:
-        """The command that runs `argv` inside: of the machine's files it sees programs, `tree` (read only) and `folder`."""
-        ...
+    def around(self, argv: Sequence[str], environment: Mapping[str, str], *, tree: Path, folder: Path) -> AbstractContextManager[Enclosed]:
+        """Of the machine's files the program sees programs, `tree` and `folder`; of those it may write to `folder/out` and a home.
 
-    def guard(self, folder: Path) -> Guard:
-        """What ends it when it takes too much."""
+        Once this is left, nothing of it runs any more. Raises `PortError` if that cannot be had.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from json import dumps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from connectors.ports import ReplayAnswer, Row, SuiteRun
-from connectors.processes import TAIL, Box, ProcessLimits, destroy, run
+from connectors.processes import TAIL, Box, Enclosed, ProcessLimits, destroy, run
 from rubric.endings import AS_REPLAY, failure_of
 from rubric.gating import broken_rule, escaped, read_plans, read_rows
 from rubric.manifest import Replay, Suite
@@ -28,7 +28,15 @@ from rubric.strict import Unreadable
 RESULT_BYTES = 20 * 1000 * 1000
 NOT_STARTED = ("command_missing", "cannot_start", "no_rows_path", "stopped")
 """Failures that a second try would only repeat."""
-EARLY = {"timeout": "did not end within {:g} s", "stopped": "the runner is shutting down"}
+EARLY = {
+    "timeout": "did not end within {:g} s",
+    "stopped": "the runner is shutting down",
+    "too_many_processes": "ran more processes at once than its box may",
+    "too_much_memory": "took more memory than its box may",
+    "disk_full": "wrote more than its box may",
+    "too_many_files": "made more files than its box may",
+}
+"""what ends a program early, in words"""
 T = TypeVar("T")
 
 
@@ -133,18 +141,22 @@ class SubprocessEvals:
         words = self._command([_filled(word, places) for word in argv], tree)
         home = str(folder / "home")
         inside = {"PATH": self._path, "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
-        box = self._box
-        guard = box.guard(folder) if box else None
-        enclosed = box.enclose(words, inside, tree=tree, folder=folder) if box else words
         try:
-            ended = run(enclosed, tree, inside, timeout_s, self._limits, self._stopping, guard)
+            with self._around(words, inside, tree, folder) as enclosed:
+                ended = run(enclosed.argv, tree, inside, timeout_s, self._limits, self._stopping, enclosed.guard)
+                early = ended.early or enclosed.after()
         except (OSError, ValueError) as error:
             raise _Failed("cannot_start", f"cannot be started ({escaped(str(error))[:500]})") from None
-        if ended.early:
-            raise _Failed(ended.early, EARLY.get(ended.early, "").format(timeout_s) or ended.early, ended.tail)
+        if early:
+            raise _Failed(early, EARLY[early].format(timeout_s), ended.tail)
         if failure := failure_of(ended.status, fine):
             raise _Failed(*failure, ended.tail)
         return ended.tail
+
+    def _around(self, words: list[str], inside: dict[str, str], tree: Path, folder: Path) -> AbstractContextManager[Enclosed]:
+        if self._box is None:
+            return nullcontext(Enclosed(words, lambda process: ""))
+        return self._box.around(words, inside, tree=tree, folder=folder)
 
     def _command(self, argv: list[str], tree: Path) -> list[str]:
         first = self._python if argv[0] == "python" else argv[0]

@@ -40,7 +40,9 @@ ROOMS = (
     Room("splicing", "connectors/splicing/*", "connectors.splicing.*", "yaml"),
     Room("the codemod", "connectors/codemod.py", "connectors.ports connectors.splicing.* rubric.*", "pydantic"),
     Room("programs", "connectors/processes.py", "connectors.ports rubric.gating"),
-    Room("what runs programs", "connectors/subprocess_evals.py connectors/sandbox.py", "connectors.processes connectors.ports rubric.*", "pydantic"),
+    Room("what weighs and caps them", "connectors/cgroups.py connectors/scales.py"),
+    Room("the box", "connectors/sandbox.py", "connectors.processes connectors.cgroups connectors.scales connectors.ports"),
+    Room("what runs programs", "connectors/subprocess_evals.py", "connectors.processes connectors.ports rubric.*", "pydantic"),
     Room("the model server", "connectors/claude*.py", CLAUDE, "httpcore2 httpx2 pydantic"),
     Room("other connectors", "connectors/*", "connectors.ports rubric.*", "pydantic"),
     Room("ground: settings", "service/settings.py", "", "pydantic pydantic_settings"),
@@ -134,6 +136,7 @@ ONLY_IN = {
     "github": {"connectors/github*.py": "one outside system a file"},
     "subprocess": {
         "connectors/localgit.py": "git is a program",
+        "connectors/sandbox.py": "tries out whether a box holds, at the start",
         "connectors/processes.py": "the one place that starts programs of a target or of others",
         "service/commands/gate.py": "reads a foreign repository with git's plumbing, without a service around it",
         "service/commands/demo.py": "starts the real server as a user would, in a process of its own",

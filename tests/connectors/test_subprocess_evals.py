@@ -7,12 +7,12 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from connectors.processes import ProcessLimits
+from connectors.processes import Enclosed, ProcessLimits
 from connectors.subprocess_evals import SubprocessEvals
 from rubric.manifest import Replay, Suite
 
@@ -265,12 +265,10 @@ class Wrapper:
     def __init__(self, says=""):
         self.seen, self.says = [], says
 
-    def enclose(self, argv, environment, *, tree, folder):
+    @contextmanager
+    def around(self, argv, environment, *, tree, folder):
         self.seen.append((tree, folder, environment["HOME"]))
-        return ["env", "BOXED=1", *argv]
-
-    def guard(self, folder):
-        return lambda process: self.says
+        yield Enclosed(["env", "BOXED=1", *argv], lambda process: self.says)
 
 
 def test_a_box_goes_around_the_command(scratch, tree):
