@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from connectors.cgroups import ControlGroups, found, starved
@@ -24,9 +24,23 @@ from connectors.scales import Scales
 WAIT_SECONDS = 10.0
 """for the kernel to end all that was in a killed box"""
 MB = 1024 * 1024
-WALLS = "--unshare-all --unshare-user --disable-userns --die-with-parent --new-session --clearenv --uid 1000 --gid 1000 --hostname box --cap-drop ALL"
-ENTER = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1/cgroup.procs" || exit 125; shift; n=$((n-1)); done; i=$1; shift; exec "$@" 9> "$i"'
-"""sh: enter $1 control groups, then become the rest, with descriptor 9 on a file that stands outside of the box"""
+TMP, SHARED = "/tmp", "/dev/shm"  # noqa: S108  (inside of a box)
+WALLS = "--unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup --die-with-parent --new-session --clearenv --hostname box"
+USER = "--unshare-user --disable-userns --uid 1000 --gid 1000 --cap-drop ALL"
+STAND_DOWN = "--cap-drop ALL --cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_SETPCAP"
+"""what root keeps until its walls stand: enough to become somebody else"""
+SOMEBODY = 1_870_000_000
+"""A user that no machine has. A box that root makes runs as it: the kernel lets user 0 write to /proc/sys, whatever a namespace calls it."""
+ENTER = """
+n=$1; shift
+while [ "$n" -gt 0 ]; do echo $$ > "$1/cgroup.procs" || exit 125; shift; n=$((n-1)); done
+i=$1; shift
+umask 022
+exec env -i PATH="$PATH" "$@" 9> "$i"
+"""
+"""sh: enter $1 control groups, then become the rest, without variables, and with descriptor 9 on a file that stands outside of the box"""
+FEW = 'n=$1; shift; ulimit -u "$n" 2>/dev/null || ulimit -p "$n" 2>/dev/null; exec "$@"'
+"""sh, inside: the kernel counts the processes of this box alone, unless it was made by root, whom it never stops"""
 OF_SYSTEM = ("/etc/ld.so.cache", "/etc/alternatives")
 """what programs below /usr do not start without"""
 SWITCHES = (
@@ -39,7 +53,7 @@ PROBE = """
 id -u
 if : 2>/dev/null > /usr/triage-probe; then echo wrote; fi
 if : 2>/dev/null > "$3/triage-probe"; then echo wrote; fi
-if cat "$1" 2>/dev/null; then echo read; fi
+cat "$1" 2>/dev/null
 if { exec 3<>"/dev/tcp/127.0.0.1/$2"; } 2>/dev/null; then echo connected; fi
 echo end
 """
@@ -59,7 +73,7 @@ class Caps:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder or file of the machine that is seen inside, at the same path."""
+    """A throw-away folder or file of the machine that is seen inside, at the same path. Made by root, it changes its owner."""
 
     path: Path
     writable: bool = False
@@ -84,8 +98,9 @@ class Bubblewrap:
     shares: tuple[Path, ...] = ()
     """folders with programs that lie outside of /usr, read only; never one with secrets"""
     caps: Caps = Caps()
-    groups: ControlGroups = ControlGroups()
+    groups: ControlGroups = field(default_factory=ControlGroups)
     program: str = "bwrap"
+    by_root: bool = field(default_factory=lambda: os.geteuid() == 0)
 
     @contextmanager
     def around(self, argv: Sequence[str], environment: Mapping[str, str], *, tree: Path, folder: Path) -> Iterator[Enclosed]:
@@ -108,8 +123,8 @@ class Bubblewrap:
             except OSError as error:
                 raise PortError("no_box", f"no control group can be made for it ({error.strerror})", retryable=True) from None
             info = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="box-")), "info")
-            words = [self.program, *self._walls(places, home), *_variables({"TMPDIR": "/tmp", **environment, "HOME": str(home)})]
-            words += ["--info-fd", "9", "--chdir", str(inside), "--", *argv]
+            words = [self.program, *self._walls(places, home), *_variables({"TMPDIR": TMP, **environment, "HOME": str(home)})]
+            words += ["--info-fd", "9", *self._user(places), "--chdir", str(inside), "--", "/bin/sh", "-c", FEW, "sh", str(caps.processes), *argv]
             writable = [place.path for place in places if place.writable]
             scales = Scales(info, writable, caps.processes, caps.memory_mb * MB, caps.disk_mb * MB, caps.files)
             command = ["/bin/sh", "-c", ENTER, "sh", str(len(groups)), *map(str, groups), str(info), *words]
@@ -119,13 +134,37 @@ class Bubblewrap:
                 _end_all(scales.first())
 
     def _walls(self, places: Sequence[Place], home: Path) -> list[str]:
-        small, large = (["--size", str(min(most, self.caps.disk_mb) * MB), "--tmpfs"] for most in (64, self.caps.disk_mb))
+        small, large = (["--perms", "1777", "--size", str(min(most, self.caps.disk_mb) * MB), "--tmpfs"] for most in (64, self.caps.disk_mb))
         seen = [Place(share) for share in self.shares if not share.is_relative_to("/usr")] + list(places)
         return [
-            *WALLS.split(), "--ro-bind", "/usr", "/usr", *_roots(), "--proc", "/proc", "--dev", "/dev", *small, "/dev/shm", *large, "/tmp",
+            *WALLS.split(), "--ro-bind", "/usr", "/usr", *_roots(), "--proc", "/proc", "--dev", "/dev", *small, SHARED, *large, TMP,
+            *_way_to([place.path for place in seen]),
             *(word for place in seen for word in ("--bind" if place.writable else "--ro-bind", str(place.path), str(place.path))),
             *large, str(home), "--remount-ro", "/dev", "--remount-ro", "/",
         ]  # fmt: skip
+
+    def _user(self, places: Sequence[Place]) -> list[str]:
+        """Words that make it run as nobody of this machine. What root makes steps down first, and what it may see or change is given to it."""
+        if not self.by_root:
+            return USER.split()
+        for place in places:
+            _give(place.path)
+        own = f"--reuid {SOMEBODY} --regid {SOMEBODY} --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs"
+        inner = shutil.which(self.program) or self.program
+        return [
+            *STAND_DOWN.split(),
+            "--chdir",
+            "/",
+            "--",
+            "/usr/bin/setpriv",
+            *own.split(),
+            inner,
+            *USER.split(),
+            "--die-with-parent",
+            "--dev-bind",
+            "/",
+            "/",
+        ]
 
     def readiness(self, scratch: Path) -> Readiness:
         """What boxes can be made here, found out by making one that tries to get out. `scratch`: a folder outside of it."""
@@ -151,7 +190,7 @@ class Bubblewrap:
             socket.create_server(("127.0.0.1", 0)) as door,
         ):
             canary, folder = Path(aside, "canary"), Path(own).resolve()
-            canary.write_text("seen")
+            canary.write_text("read\n")
             (folder / "home").mkdir()
             shell = shutil.which("bash", path="/usr/bin:/bin") or "/bin/sh"
             asked = [shell, "-c", PROBE, "sh", str(canary.resolve()), str(door.getsockname()[1]), str(Path(aside).resolve())]
@@ -191,6 +230,22 @@ def _roots() -> list[str]:
         elif root.is_dir():
             words += ["--ro-bind", str(root), str(root)]
     return [*words, *(word for path in OF_SYSTEM for word in ("--ro-bind-try", path, path))]
+
+
+def _way_to(paths: Sequence[Path]) -> list[str]:
+    """Empty folders above some paths, which anybody may pass: bubblewrap would make them as closed as what lies at their end."""
+    above = {parent for path in paths for parent in path.parents} - {Path("/"), Path(TMP), Path("/usr")}
+    return [word for parent in sorted(above) for word in ("--perms", "0755", "--dir", str(parent))]
+
+
+def _give(place: Path) -> None:
+    """Make the stepped-down user the owner of a throw-away file or folder and of all below it; links are not followed."""
+    os.chown(place, SOMEBODY, SOMEBODY, follow_symlinks=False)
+    for folder, folders, files in os.walk(place):
+        for name in (*folders, *files):
+            full = os.path.join(folder, name)
+            if os.lstat(full).st_uid != SOMEBODY:
+                os.chown(full, SOMEBODY, SOMEBODY, follow_symlinks=False)
 
 
 def _variables(environment: Mapping[str, str]) -> list[str]:
