@@ -4,7 +4,6 @@ import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import IO, Any
 
 import anthropic
@@ -26,18 +25,6 @@ LINE_CAP = RAW_CAP
 CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 UNBILLED = {"expired", "canceled"}
-
-
-@dataclass(frozen=True)
-class BatchState:
-    """How far a batch is. The counts are the server's; it moves them when all of the batch has ended."""
-
-    ended: bool
-    processing: int = 0
-    succeeded: int = 0
-    errored: int = 0
-    expired: int = 0
-    canceled: int = 0
 
 
 class ClaudeBatches:
@@ -67,22 +54,19 @@ class ClaudeBatches:
             raise PortError("garbage", "the model server took a batch and gave no id for it", lost=True)
         return found
 
-    def state(self, batch: str) -> BatchState:
-        """How far a batch is."""
+    def ended(self, batch: str) -> bool:
+        """Whether the server has worked off all of a batch."""
         told = self._call(lambda: self._client.messages.batches.with_streaming_response.retrieve(_batch_id(batch)))
-        counts = told.get("request_counts")
-        counts = counts if isinstance(counts, Mapping) else {}
-        numbers = {name: counts.get(name) for name in ("processing", "succeeded", "errored", "expired", "canceled")}
-        return BatchState(ended=told.get("processing_status") == "ended", **{name: n for name, n in numbers.items() if isinstance(n, int)})
+        return told.get("processing_status") == "ended"
 
-    def collect(self, batch: str, ids: Collection[str] = ()) -> Iterator[tuple[str, AskOutcome]]:
+    def collect(self, batch: str, ids: Collection[str]) -> Iterator[tuple[str, AskOutcome]]:
         """Each ask's outcome, in no order. Nothing is yielded before all of the results are here, so a broken download is asked for anew.
 
-        Of two results under one id the first counts. A line that cannot be read, or that no id of ours stands on, is passed over. With `ids`
-        every id that was handed over is answered: results of others are passed over, and at the end what has no result is told as `missing`.
+        `ids`: those that were handed over. Each is answered once: of two results under one id the first counts, what cannot be read or stands
+        under another id is passed over, and at the end what has no result is told as `missing`.
         Raises `PortError("batch_running")`, retryable, before the batch has ended.
         """
-        if not self.state(batch).ended:
+        if not self.ended(batch):
             raise PortError("batch_running", "the batch has not ended yet", retryable=True)
         seen: set[str] = set()
         with tempfile.TemporaryFile() as file:
@@ -90,7 +74,7 @@ class ClaudeBatches:
             file.seek(0)
             while line := file.readline(LINE_CAP):
                 found = _read_line(line, fenced=self._profile.structured == "prompt_json")
-                if found is None or found[0] in seen or (ids and found[0] not in ids):
+                if found is None or found[0] in seen or found[0] not in ids:
                     continue
                 seen.add(found[0])
                 yield found

@@ -73,7 +73,7 @@ class BatchModel(Protocol):
         """Hand over asks by ids of ours; gives the batch's id. Raises `PortError`, `lost` when the batch may stand at the server all the same."""
         ...
 
-    def collect(self, batch: str, ids: Collection[str] = ()) -> Iterator[tuple[str, AskOutcome]]:
+    def collect(self, batch: str, ids: Collection[str]) -> Iterator[tuple[str, AskOutcome]]:
         """The outcome of each of `ids`, in no order. Raises `PortError("batch_running")` before the batch has ended."""
         ...
 

@@ -44,10 +44,9 @@ def test_each_ask_of_a_batch_gets_its_own_answer_whatever_the_order() -> None:
     with MessagesStub(echo, running=2) as stub:
         batches = batches_of(stub)
         batch = batches.submit(ASKS)
-        assert not batches.state(batch).ended
-        assert code_of(lambda: list(batches.collect(batch))) == ("batch_running", True)
-        state = batches.state(batch)
-        assert state.ended and state.succeeded == 5
+        assert not batches.ended(batch)
+        assert code_of(lambda: list(batches.collect(batch, ASKS))) == ("batch_running", True)
+        assert batches.ended(batch)
         found = list(batches.collect(batch, ASKS))
     assert [name for name, _ in found] == list(reversed(ASKS))
     assert {name: outcome.value for name, outcome in found if isinstance(outcome, Answered)} == {
@@ -71,7 +70,7 @@ def test_what_goes_wrong_with_one_ask_is_its_own_outcome() -> None:
     }  # fmt: skip
     with MessagesStub(lambda body: plays[body["messages"][0]["content"]]) as stub:
         batches = batches_of(stub)
-        found = dict(batches.collect(batches.submit({name: ask(name) for name in plays})))
+        found = dict(batches.collect(batches.submit({name: ask(name) for name in plays}), plays))
     ends = {name: (one.code, one.retryable) if isinstance(one, TransportError) else one.kind for name, one in found.items()}
     assert ends == {
         "ok": "answered", "bad": ("bad_request", False), "busy": ("overloaded", True), "rate": ("rate_limited", True),
@@ -102,16 +101,10 @@ def test_missing_doubled_foreign_and_broken_lines_leave_one_outcome_an_ask() -> 
     }  # fmt: skip
 
 
-def test_without_ids_only_what_came_is_told() -> None:
-    with MessagesStub(echo, lines=lambda lines: lines[:2]) as stub:
-        batches = batches_of(stub)
-        assert [name for name, _ in batches.collect(batches.submit(ASKS))] == ["case-0_a", "case-1_a"]
-
-
 def test_fences_are_opened_where_the_profile_says_so() -> None:
     with MessagesStub(messages.words('```json\n{"step": "fetch"}\n```')) as stub:
         batches = batches_of(stub, structured="prompt_json", send_effort=False)
-        assert [outcome.kind for _, outcome in batches.collect(batches.submit(ASKS))] == ["answered"] * 5
+        assert [outcome.kind for _, outcome in batches.collect(batches.submit(ASKS), ASKS)] == ["answered"] * 5
 
 
 @pytest.mark.parametrize("name", ["", "a b", "ü", "x" * 65, "a/b", "a\n"])
@@ -125,7 +118,7 @@ def test_an_id_that_no_server_takes_is_refused_before_anything_is_sent(name: str
 @pytest.mark.parametrize("batch", ["", "../messages", "a?b", "x" * 200])
 def test_an_id_that_is_none_of_a_batch_is_refused(batch: str) -> None:
     with MessagesStub(echo) as stub:
-        assert code_of(lambda: batches_of(stub).state(batch)) == ("bad_batch", False)
+        assert code_of(lambda: batches_of(stub).ended(batch)) == ("bad_batch", False)
         assert stub.requests == []
 
 
@@ -175,7 +168,7 @@ def test_results_come_from_our_server_and_not_from_where_it_points() -> None:
     with MessagesStub(echo) as stub:
         batches = batches_of(stub)
         batch = batches.submit(ASKS)
-        assert len(list(batches.collect(batch))) == 5
+        assert len(list(batches.collect(batch, ASKS))) == 5
         assert [seen.path for seen in stub.requests] == [
             "/v1/messages/batches",
             f"/v1/messages/batches/{batch}",
