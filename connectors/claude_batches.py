@@ -56,7 +56,8 @@ class ClaudeBatches:
 
     def ended(self, batch: str) -> bool:
         """Whether the server has worked off all of a batch."""
-        told = self._call(lambda: self._client.messages.batches.with_streaming_response.retrieve(_batch_id(batch)))
+        name = _batch_id(batch)
+        told = self._call(lambda: self._client.messages.batches.with_streaming_response.retrieve(name))
         return told.get("processing_status") == "ended"
 
     def collect(self, batch: str, ids: Collection[str]) -> Iterator[tuple[str, AskOutcome]]:
@@ -103,8 +104,6 @@ class ClaudeBatches:
                 told = load_json(whole(reply.iter_bytes(), RAW_CAP), what="the reply")
         except Unreadable:
             told = None
-        except PortError:
-            raise
         except Exception as error:  # the SDK raises untyped ones too
             raise _port_error(error) from None
         if not isinstance(told, Mapping):
