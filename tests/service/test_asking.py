@@ -1,7 +1,8 @@
 """The driver of the asks holds here: every reply is kept, no cap is passed, a crash costs one call at most, and every failure has its reason."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -461,6 +462,37 @@ def test_a_look_that_breaks_is_trouble() -> None:
 def test_the_critic_s_name_says_who_answers(world: World) -> None:
     model = ScriptedModel(tells)
     assert AskingCritic(world.db, model, CATALOGUE, PLENTY).name == "asking-1 scripted-model-1"
+
+
+class Watched:
+    """A database that knows whether somebody writes."""
+
+    def __init__(self, world: World):
+        self._db, self.read, self.writes = world.db, world.db.read, False
+
+    @contextmanager
+    def begin(self) -> Iterator[Any]:
+        with self._db.begin() as session:
+            self.writes = True
+            yield session
+            self.writes = False
+
+
+def test_nobody_waits_for_the_lock_while_an_ask_is_priced_or_out(world: World) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    class Slow(ScriptedModel):
+        def most(self, ask: Ask) -> float:
+            seen.append(("priced", db.writes))
+            return super().most(ask)
+
+        def ask(self, ask: Ask) -> AskOutcome:
+            seen.append(("out", db.writes))
+            return super().ask(ask)
+
+    db, case_id = Watched(world), world.rejects("email postcode", "wrong person")
+    AskingCritic(db, Slow(tells), CATALOGUE, PLENTY).ask(case_id, Ask(name="rules", key="rules", rubric="r", case="c", form={}))  # type: ignore[arg-type]
+    assert seen == [("priced", False), ("out", False)]
 
 
 class Late:
