@@ -92,8 +92,7 @@ def _place(settings: Settings) -> Iterator[_Place]:
         ports: Ports = wire(settings, catalogue)
         db = Database(settings.url(), enqueue=engine.enqueue, now=ports.now)
         migrate(db, engine, settings.data_dir)
-        caps = Caps(case=settings.spend_case_usd, hour=settings.spend_hour_usd, day=settings.spend_day_usd)
-        work = Backfill(db, ports, catalogue, batches(settings), caps)
+        work = Backfill(db, ports, catalogue, batches(settings), Caps(**settings.caps()))
         try:
             engine.lock()
         except ExecutorTaken:
