@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import IO, Any
 
@@ -60,11 +60,11 @@ class ClaudeBatches:
         told = self._call(lambda: self._client.messages.batches.with_streaming_response.retrieve(name))
         return told.get("processing_status") == "ended"
 
-    def collect(self, batch: str, ids: Collection[str]) -> Iterator[tuple[str, AskOutcome]]:
+    def collect(self, batch: str, models: Mapping[str, str]) -> Iterator[tuple[str, AskOutcome]]:
         """Each ask's outcome, in no order. Nothing is yielded before all of the results are here, so a broken download is asked for anew.
 
-        `ids`: those that were handed over. Each is answered once: of two results under one id the first counts, what cannot be read or stands
-        under another id is passed over, and at the end what has no result is told as `missing`.
+        `models`: id → the model that its ask went to, of all that were handed over. Each is answered once: of two results under one id the first
+        counts, what cannot be read or stands under another id is passed over, and at the end what has no result is told as `missing`.
         Raises `PortError("batch_running")`, retryable, before the batch has ended.
         """
         if not self.ended(batch):
@@ -74,14 +74,17 @@ class ClaudeBatches:
             self._download(batch, file)
             file.seek(0)
             while line := file.readline(LINE_CAP):
-                found = _read_line(line, fenced=self._profile.structured == "prompt_json")
-                if found is None or found[0] in seen or found[0] not in ids:
-                    continue
-                seen.add(found[0])
-                yield found
-        for name in ids:
+                name, result = _read_line(line)
+                if name in models and name not in seen:
+                    seen.add(name)
+                    yield name, _outcome(result, Receipt(model=models[name]), fenced=self._profile.structured == "prompt_json")
+        for name, model in models.items():
             if name not in seen:
-                yield name, TransportError(code="missing", retryable=True)
+                yield name, TransportError(code="missing", retryable=True, receipt=Receipt(model=model))
+
+    def model_of(self, ask: Ask) -> str:
+        """As `Model.model_of`."""
+        return self._profile.model_of(ask.name)
 
     def most(self, ask: Ask) -> float:
         """As `Model.most`, at the price of batches."""
@@ -90,7 +93,7 @@ class ClaudeBatches:
     def cost(self, receipt: Receipt) -> float | None:
         """As `Model.cost`, at the price of batches."""
         if receipt.usage == Usage():
-            return 0.0  # such a result names no model either
+            return 0.0  # whatever the model: its price may have gone from the settings
         usd = None if receipt.usage is None else self._prices.usd(receipt.model, receipt.usage)
         return None if usd is None else usd * self._prices.batch
 
@@ -140,25 +143,29 @@ def _port_error(error: Exception) -> PortError:
     return PortError("garbage", "the model server sent more about a batch than a batch can hold", lost=True)
 
 
-def _read_line(line: bytes, *, fenced: bool) -> tuple[str, AskOutcome] | None:
-    """One result and whose it is; None when the line does not say."""
+def _read_line(line: bytes) -> tuple[str, Mapping[str, Any]]:
+    """Whose result a line is, and what it says; "" when it does not say whose."""
     try:
         told = load_json(line, what="a result")
     except Unreadable:
-        return None
+        return "", {}
     name = told.get("custom_id") if isinstance(told, Mapping) else None
-    if not isinstance(name, str) or not CUSTOM_ID.fullmatch(name):
-        return None
+    if not isinstance(name, str):
+        return "", {}
     result = told.get("result")
-    result = result if isinstance(result, Mapping) else {}
-    kind, unbilled = result.get("type"), Receipt(usage=Usage())
+    return name, result if isinstance(result, Mapping) else {}
+
+
+def _outcome(result: Mapping[str, Any], receipt: Receipt, *, fenced: bool) -> AskOutcome:
+    """How an ask of a batch ended. `receipt` names the model that it went to: what a server calls it otherwise has no price."""
+    kind, unbilled = result.get("type"), receipt.model_copy(update={"usage": Usage()})
     if kind == "succeeded":
-        return name, read_message(result.get("message"), Receipt(), fenced=fenced)
+        return read_message(result.get("message"), receipt, fenced=fenced)
     if kind == "errored":
-        return name, by_type(_inner_type(result.get("error")), unbilled)
+        return by_type(_inner_type(result.get("error")), unbilled)
     if isinstance(kind, str) and kind in UNBILLED:
-        return name, TransportError(code=kind, retryable=True, receipt=unbilled)
-    return name, TransportError(code="garbage", retryable=False)
+        return TransportError(code=kind, retryable=True, receipt=unbilled)
+    return TransportError(code="garbage", retryable=False, receipt=receipt)
 
 
 def _inner_type(error: Any) -> Any:

@@ -112,11 +112,11 @@ class Backfill:
         with self._db.read() as session:
             out = calls.out(session)
         tally.out = sum(map(len, out.values()))
-        for batch, names in out.items():
+        for batch, sent in out.items():
             try:
-                found = self._batches.collect(batch, names)
+                found = self._batches.collect(batch, {name: one.model for name, one in sent.items()})
                 while some := list(islice(found, WRITTEN)):
-                    self._keep(some, names, tally)
+                    self._keep(some, sent, tally)
             except PortError as error:
                 if error.code == "not_found":
                     with self._db.begin() as session:
@@ -126,10 +126,10 @@ class Backfill:
                     return False
                 else:
                     continue
-            tally.out -= len(names)
+            tally.out -= len(sent)
         return tally.out == 0
 
-    def _keep(self, found: Sequence[tuple[str, AskOutcome]], names: Mapping[str, str], tally: Tally) -> None:
+    def _keep(self, found: Sequence[tuple[str, AskOutcome]], sent: Mapping[str, calls.Sent], tally: Tally) -> None:
         with self._db.begin() as session:
             for name, outcome in found:
                 calls.end(session, name, outcome, self._batches.cost(outcome.receipt))
@@ -140,7 +140,7 @@ class Backfill:
             tally.answered += isinstance(outcome, Answered)
             tally.errors += not isinstance(outcome, Answered)
             if isinstance(outcome, TransportError) and not outcome.retryable:
-                tally.put_aside(names[name], outcome.code)
+                tally.put_aside(sent[name].case_id, outcome.code)
 
     # ---- what is due
 
@@ -245,7 +245,7 @@ class Backfill:
                     tally.put_aside(case_id, "asked_now")
                     continue
                 try:
-                    found[purse.open(case_id, ask, self._batches.name, most, calls.SENDING, how=how, draft=draft)] = ask
+                    found[purse.open(case_id, ask, self._batches.model_of(ask), most, calls.SENDING, how=how, draft=draft)] = ask
                 except calls.Spent as spent:
                     if spent.cap != "case":
                         tally.stopped, tally.wait = f"spend_cap_{spent.cap}", spent.wait

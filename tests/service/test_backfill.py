@@ -135,6 +135,19 @@ def test_what_a_batch_costs_is_half_and_stands_in_the_ledger(at: Callable[..., D
     assert len({call.batch for call in kept}) == 4 and calls.SENDING not in {call.batch for call in kept}
 
 
+def test_each_call_is_priced_by_the_model_that_it_went_to(at: Callable[..., Desk]) -> None:
+    desk = at()
+    profile = Profile(base_url=desk.stub.url, api_key=SecretStr("key"), model="claude-haiku-5-5", models={"locate": "claude-sonnet-5-5"})
+    desk.batches = ClaudeBatches(profile)
+    (one,) = desk.rejects(1)
+    named = [{call.id: call.model for call in desk.made(one)} for tally in desk.steps([one]) if tally.out or tally.done]
+    made = desk.made(one)
+    assert {call.model for call in made if call.ask == "locate"} == {"claude-sonnet-5-5"}
+    assert {call.model for call in made if call.ask != "locate"} == {"claude-haiku-5-5"}
+    assert all(names.items() <= {call.id: call.model for call in made}.items() for names in named)  # from the first, also while it is out
+    assert {call.ask for call in made if call.usd is not None and call.usd > 0.000_5} == {"locate"}
+
+
 def test_single_failures_are_asked_again_in_the_next_round(at: Callable[..., Desk]) -> None:
     """One errored and one expired: they stay unanswered, cost nothing, and go out again while the other cases go on."""
     broken = [messages.errored("overloaded_error"), EXPIRED]
