@@ -6,7 +6,7 @@ course has ended; second passes on what lint or replay find out are asked there,
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -16,7 +16,6 @@ from connectors.ports import BatchModel, PortError, Ports
 from rubric.catalogue import Catalogue
 from rubric.course import course
 from rubric.drafting import Answered, Ask, AskOutcome, Receipt, TransportError, Usage
-from rubric.schema import Outcome
 from service import drafts
 from service.db import Database
 from service.errors import IllegalMove
@@ -32,12 +31,6 @@ LIVE = timedelta(minutes=10)
 """a single call that went out since then may be on its way, so that its case is left to whoever asked"""
 WRITTEN = 50
 """replies that are written in one transaction"""
-PAGE = 500
-FOR_WANT = frozenset([
-    "rate_limited", "overloaded", "server_error", "timeout", "unreachable", "unauthorised", "not_found", "garbage", "expired", "canceled", "missing",
-    "in_batch", "spend_cap_case", "spend_cap_hour", "spend_cap_day",
-])  # fmt: skip
-"""reasons of a failed draft that say that no model answered, not that it answered badly"""
 
 
 @dataclass
@@ -273,28 +266,3 @@ class Backfill:
             calls.name_batch(session, calls.SENDING, batch)
         tally.asked += len(reserved)
         return True
-
-
-def pick(db: Database, target: str, states: Collection[DraftState], busy: Collection[str], limit: int) -> list[str]:
-    """Rejections to ask about, oldest first, masked; `busy` ones are left alone.
-
-    Without `states`: those that nobody works on, that failed because no model answered, and whose comment a critic without a model made nothing of.
-    """
-    found: list[str] = []
-    for state in states or (DraftState.queued, DraftState.failed, DraftState.abstained):
-        after = None
-        while len(found) < limit:
-            with db.read() as session:
-                page = cases.rejections(session, target, state, after, PAGE)
-                by = history.last_by(session, "cases", [row.id for row in page])
-            found += [row.id for row in page if row.id not in busy and (states or _wants(row, by.get(row.id, "")))]
-            if len(page) < PAGE:
-                break
-            after = page[-1].received_at, page[-1].id
-    return found[:limit]
-
-
-def _wants(row: cases.CaseRow, by: str) -> bool:
-    if row.state is DraftState.failed:
-        return row.reason in FOR_WANT
-    return row.state is DraftState.queued or (row.outcome == Outcome.unclear_ask_back and not by.startswith("asking-"))

@@ -70,7 +70,7 @@ ROOMS = (
     Room("asking", "service/asking.py", "service.db service.drafts service.store.calls connectors.ports rubric.*"),
     Room(
         "backfill",
-        "service/backfill.py",
+        "service/backfill.py service/picking.py",
         "service.stages.* service.store.* service.drafts service.db service.errors service.lifecycle connectors.ports rubric.*",
     ),
     Room("engine", "service/engine.py", "", "dbos sqlalchemy sqlmodel"),
@@ -102,7 +102,7 @@ ROOMS = (
     Room(
         "command: backfill",
         "service/commands/critic_backfill.py",
-        f"service.backfill service.engine service.migrate service.wiring service.settings service.store.calls {GROUND} connectors.ports rubric.catalogue",
+        f"service.backfill service.picking service.engine service.migrate service.wiring service.settings service.store.calls {GROUND} connectors.ports rubric.catalogue",
         "rich typer",
     ),
     Room(

@@ -17,11 +17,12 @@ from rich.table import Table
 
 from connectors.ports import Ports
 from rubric.catalogue import load
-from service.backfill import Backfill, Tally, pick
+from service.backfill import Backfill, Tally
 from service.db import UNREACHABLE, Database
 from service.engine import Engine, ExecutorTaken, things_of
 from service.lifecycle import DraftState
 from service.migrate import migrate
+from service.picking import pick
 from service.settings import Refused, Settings, read_settings, starting
 from service.store.calls import Caps
 from service.wiring import batches, wire

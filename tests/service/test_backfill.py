@@ -18,8 +18,9 @@ from rubric.catalogue import load
 from rubric.drafting import Abstained, Ask
 from rubric.schema import Outcome
 from service.asking import AskingCritic
-from service.backfill import TRIES, Backfill, Tally, pick
+from service.backfill import TRIES, Backfill, Tally
 from service.lifecycle import DraftState
+from service.picking import pick
 from service.stages import critic, intake
 from service.store import calls
 from service.store.calls import Caps
