@@ -9,14 +9,14 @@ from service.store import cases, history
 
 PAGE = 500
 FOR_WANT = frozenset([
-    "rate_limited", "overloaded", "server_error", "timeout", "unreachable", "unauthorised", "not_found", "garbage", "expired", "canceled", "missing",
-    "in_batch", "spend_cap_case", "spend_cap_hour", "spend_cap_day",
+    "rate_limited", "overloaded", "server_error", "timeout", "unreachable", "unauthorised", "not_found", "garbage",
+    "spend_cap_case", "spend_cap_hour", "spend_cap_day",
 ])  # fmt: skip
-"""reasons of a failed draft that say that no model answered, not that it answered badly"""
+"""reasons of a failed draft that say that no model answered, not that it answered badly; it asks one by one, so no code of a batch is among them"""
 
 
 def pick(db: Database, target: str, states: Collection[DraftState], busy: Collection[str], limit: int) -> list[str]:
-    """Rejections to ask about, oldest first, masked; `busy` ones are left alone.
+    """Rejections to ask about, those of each state oldest first; `busy` ones are left alone.
 
     Without `states`: those that nobody works on, that failed because no model answered, and whose comment a critic without a model made nothing of.
     """

@@ -9,8 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.claude import ClaudeMessages
-from connectors.claude_batches import ClaudeBatches
+from connectors.claude_batches import UNBILLED, ClaudeBatches
 from connectors.claude_profile import Profile
+from connectors.claude_reading import BY_STATUS
 from connectors.ports import PortError
 from connectors.scripted import ScriptedCritic
 from rubric.asks import rules_ask
@@ -20,7 +21,7 @@ from rubric.schema import Outcome
 from service.asking import AskingCritic
 from service.backfill import TRIES, Backfill, Tally
 from service.lifecycle import DraftState
-from service.picking import pick
+from service.picking import FOR_WANT, pick
 from service.stages import critic, intake
 from service.store import calls
 from service.store.calls import Caps
@@ -432,6 +433,13 @@ def test_it_picks_what_failed_or_abstained_for_want_of_a_model(at: Callable[...,
     world.runs()
     assert [str(world.case(one).state) for one in (waits, ids[2], ids[0])] == 3 * ["drafted"] and desk.stub.calls == 0
     assert pick(world.db, "bank", (), (), 10) == []
+
+
+def test_what_is_picked_as_failed_for_want_of_a_model_can_be_the_end_of_a_draft() -> None:
+    """A single ask ends by the codes of its status or its wire, or stands before a cap; a batch's own codes, and waits, end none."""
+    of_one = {code for code, _ in BY_STATUS.values()} | {"server_error", "unreachable", "timeout", "garbage"}
+    assert of_one | {"spend_cap_case", "spend_cap_hour", "spend_cap_day"} >= FOR_WANT
+    assert not FOR_WANT & {*UNBILLED, "missing", "in_batch"}
 
 
 def test_what_a_model_has_answered_badly_is_not_asked_again_by_itself(at: Callable[..., Desk]) -> None:
