@@ -54,6 +54,8 @@ class Tally:
     """an estimate by the price list, of the replies that came"""
     aside: dict[str, str] = field(default_factory=dict)
     """case that got no further → why, a stable code"""
+    unknown: str = ""
+    """a batch that is out and that the server says it does not know, which stopped this run"""
     stopped: str = ""
     """why there was no further round, a stable code"""
     wait: float | None = None
@@ -64,10 +66,13 @@ class Tally:
 
 
 class Backfill:
-    """One run over some cases. Only one at a time may work on a database."""
+    """One run over some cases. Only one at a time may work on a database.
 
-    def __init__(self, db: Database, ports: Ports, catalogue: Catalogue, batches: BatchModel, caps: calls.Caps):
-        self._db, self._ports, self._catalogue, self._batches, self._caps = db, ports, catalogue, batches, caps
+    `give_up`: what the server does not know is written off. It is no default: a server of another address, or with another key, knows none.
+    """
+
+    def __init__(self, db: Database, ports: Ports, catalogue: Catalogue, batches: BatchModel, caps: calls.Caps, *, give_up: bool = False):
+        self._db, self._ports, self._catalogue, self._batches, self._caps, self._give_up = db, ports, catalogue, batches, caps, give_up
         self._tries: Counter[tuple[str, str]] = Counter()
         self._done: set[str] = set()
         self._drafts: dict[str, int] = {}
@@ -111,11 +116,11 @@ class Backfill:
                 while some := list(islice(found, WRITTEN)):
                     self._keep(some, sent, tally)
             except PortError as error:
-                if error.code == "not_found":
+                if error.code == "not_found" and self._give_up:
                     with self._db.begin() as session:
                         tally.lost += calls.name_batch(session, batch, calls.LOST)
                 elif not error.retryable:
-                    tally.stopped = error.code
+                    tally.stopped, tally.unknown = error.code, batch if error.code == "not_found" else ""
                     return False
                 else:
                     continue

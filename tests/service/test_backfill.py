@@ -44,12 +44,12 @@ class Desk:
         self.batches, model = ClaudeBatches(profile), ClaudeMessages(profile)
         world.with_ports(model=model, critic=AskingCritic(world.db, model, CATALOGUE, PLENTY))
 
-    def steps(self, ids: Sequence[str], caps: Caps = PLENTY) -> Iterator[Tally]:
-        return Backfill(self.world.db, self.world.ports, CATALOGUE, self.batches, caps).run(ids)
+    def steps(self, ids: Sequence[str], caps: Caps = PLENTY, **more: Any) -> Iterator[Tally]:
+        return Backfill(self.world.db, self.world.ports, CATALOGUE, self.batches, caps, **more).run(ids)
 
-    def runs(self, ids: Sequence[str], caps: Caps = PLENTY) -> Tally:
+    def runs(self, ids: Sequence[str], caps: Caps = PLENTY, **more: Any) -> Tally:
         """To its end."""
-        *_, last = self.steps(ids, caps)
+        *_, last = self.steps(ids, caps, **more)
         return last
 
     def rejects(self, number: int) -> list[str]:
@@ -271,15 +271,34 @@ def test_a_server_that_refuses_a_batch_is_paid_nothing(world: World) -> None:
     assert (tally.stopped, tally.lost) == ("unreachable", 0) and [call.usd for call in desk.made(one)] == [0.0, 0.0]
 
 
-def test_results_that_are_gone_at_the_server_are_asked_for_anew(at: Callable[..., Desk]) -> None:
+def test_a_batch_that_the_server_does_not_know_is_kept_until_somebody_gives_it_up(at: Callable[..., Desk]) -> None:
+    """It may be another server, or another key: what is paid for is not written off by itself, and not asked for twice."""
+    desk = at()
+    (one,) = desk.rejects(1)
+    for tally in desk.steps([one]):
+        if tally.out:
+            break
+    batches, (sent,) = dict(desk.stub._batches), desk.made(one)
+    desk.stub._batches.clear()
+    for _ in range(2):
+        tally = desk.runs([one])
+        assert (tally.stopped, tally.unknown, tally.lost, tally.out, tally.done) == ("not_found", sent.batch, 0, 1, 0)
+    assert [(call.kind, call.batch) for call in desk.made(one)] == [("open", sent.batch)] and len(desk.submitted) == 1
+    desk.stub._batches.update(batches)
+    tally = desk.runs([one])
+    assert (tally.lost, tally.done, tally.answered) == (0, 1, WHOLE) and len(desk.made(one)) == WHOLE
+
+
+def test_a_batch_that_is_given_up_counts_as_paid_for_and_is_asked_anew(at: Callable[..., Desk]) -> None:
     desk = at()
     (one,) = desk.rejects(1)
     for tally in desk.steps([one]):
         if tally.out:
             break
     desk.stub._batches.clear()
-    tally = desk.runs([one])
-    assert (tally.lost, tally.done) == (1, 1)
+    tally = desk.runs([one], give_up=True)
+    assert (tally.lost, tally.done, tally.unknown) == (1, 1, "")
+    assert [(call.usd, call.batch) for call in desk.made(one) if call.kind == "open"] == [(None, calls.LOST)]
 
 
 @pytest.mark.parametrize("cap", ["case", "hour", "day"])
