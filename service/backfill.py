@@ -27,8 +27,8 @@ ROUND = 1000
 """asks of one batch: a batch that is lost is paid for, and a reservation holds up whoever looks at the caps"""
 TRIES = 3
 """how often an ask goes out that comes back without an answer"""
-LIVE = timedelta(minutes=10)
-"""a single call that went out since then may be on its way, so that its case is left to whoever asked"""
+SPARE_SECONDS = 60.0
+"""from the end of a single call, at the latest, to its reply in the ledger: so long its case is left to whoever asked"""
 WRITTEN = 50
 """replies that are written in one transaction"""
 
@@ -68,11 +68,15 @@ class Tally:
 class Backfill:
     """One run over some cases. Only one at a time may work on a database.
 
-    `give_up`: what the server does not know is written off. It is no default: a server of another address, or with another key, knows none.
+    `call_seconds`: bound on a single call, as the server's draft makes it. `give_up`: what the server does not know is written off. It is no
+    default: a server of another address, or with another key, knows none.
     """
 
-    def __init__(self, db: Database, ports: Ports, catalogue: Catalogue, batches: BatchModel, caps: calls.Caps, *, give_up: bool = False):
+    def __init__(
+        self, db: Database, ports: Ports, catalogue: Catalogue, batches: BatchModel, caps: calls.Caps, *, call_seconds: float, give_up: bool = False
+    ):
         self._db, self._ports, self._catalogue, self._batches, self._caps, self._give_up = db, ports, catalogue, batches, caps, give_up
+        self._live = timedelta(seconds=call_seconds + SPARE_SECONDS)
         self._tries: Counter[tuple[str, str]] = Counter()
         self._done: set[str] = set()
         self._drafts: dict[str, int] = {}
@@ -170,7 +174,7 @@ class Backfill:
             return []
         steps = course(brief, self._catalogue)
         with self._db.read() as session:
-            if calls.alone_since(session, case_id, self._db.now() - LIVE):
+            if calls.alone_since(session, case_id, self._db.now() - self._live):
                 raise PortError("asked_now", "a single call about this case has no reply yet")
             draft = self._same_draft(session, case_id)
             try:
@@ -239,7 +243,7 @@ class Backfill:
                 if calls.answered(session, case_id, ask, how, draft) is not None:
                     met = True
                     continue
-                if calls.alone_since(session, case_id, self._db.now() - LIVE):
+                if calls.alone_since(session, case_id, self._db.now() - self._live):
                     tally.put_aside(case_id, "asked_now")
                     continue
                 try:

@@ -96,7 +96,7 @@ def _place(settings: Settings, give_up: bool) -> Iterator[_Place]:
         ports: Ports = wire(settings, catalogue)
         db = Database(settings.url(), enqueue=engine.enqueue, now=ports.now)
         migrate(db, engine, settings.data_dir)
-        work = Backfill(db, ports, catalogue, batches(settings), Caps(**settings.caps()), give_up=give_up)
+        work = Backfill(db, ports, catalogue, batches(settings), Caps(**settings.caps()), call_seconds=settings.claude_seconds, give_up=give_up)
         try:
             engine.lock()
         except ExecutorTaken:

@@ -45,7 +45,7 @@ class Desk:
         world.with_ports(model=model, critic=AskingCritic(world.db, model, CATALOGUE, PLENTY))
 
     def steps(self, ids: Sequence[str], caps: Caps = PLENTY, **more: Any) -> Iterator[Tally]:
-        return Backfill(self.world.db, self.world.ports, CATALOGUE, self.batches, caps, **more).run(ids)
+        return Backfill(self.world.db, self.world.ports, CATALOGUE, self.batches, caps, **{"call_seconds": 180, **more}).run(ids)
 
     def runs(self, ids: Sequence[str], caps: Caps = PLENTY, **more: Any) -> Tally:
         """To its end."""
@@ -358,8 +358,10 @@ def test_a_case_that_somebody_asks_about_now_is_left_to_them(at: Callable[..., D
     ask = first_ask(desk, one)
     with desk.world.db.begin() as session:
         calls.Purse(session, PLENTY).open(one, ask, "m", 0.1)
+    desk.world.time += timedelta(seconds=239)
     assert desk.runs([one]).aside == {one: "asked_now"} and desk.stub.requests == []
-    desk.world.time += timedelta(hours=1)
+    desk.world.time += timedelta(seconds=2)
+    assert desk.runs([one], call_seconds=3600).aside == {one: "asked_now"}
     assert desk.runs([one]).done == 1
 
 
