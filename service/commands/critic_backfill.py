@@ -39,7 +39,7 @@ class Of(StrEnum):
 def backfill_command(
     target: Annotated[str | None, typer.Option(help="target whose rejections are drafted; may be left out when there is one")] = None,
     of: Annotated[list[Of] | None, typer.Option(help="drafts that stand so, whatever ended them; may be repeated")] = None,
-    limit: Annotated[int, typer.Option(help="at most so many rejections, oldest first", min=1)] = 500,
+    limit: Annotated[int, typer.Option(help="at most so many rejections: waiting, failed, abstained, the oldest of each first", min=1)] = 500,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="stay until all is answered, or hand over one round and end")] = True,
     every: Annotated[float, typer.Option(help="seconds between two looks at what is with the server", min=0)] = 60,
     give_up: Annotated[
