@@ -35,7 +35,7 @@ class ClaudeMessages:
     def ask(self, ask: Ask) -> AskOutcome:
         """One call. Raises `PortError("bad_form")` for an ask whose form is no schema, and nothing for what the server does."""
         body = request_of(self._profile, ask)
-        receipt = Receipt(model=self._profile.model_of(ask.name))
+        receipt = Receipt(model=self.model_of(ask))
         start = time.monotonic()
         try:
             with self._client.messages.with_streaming_response.create(**body) as reply:
@@ -46,6 +46,9 @@ class ClaudeMessages:
         except Exception as error:  # the SDK raises untyped ones too
             return failed(error, _took(receipt, start))
         return read_message(message, _took(receipt, start), fenced=self._profile.structured == "prompt_json")
+
+    def model_of(self, ask: Ask) -> str:
+        return self._profile.model_of(ask.name)
 
     def most(self, ask: Ask) -> float:
         return usd_at_most(self._profile, self._prices, ask)

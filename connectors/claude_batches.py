@@ -2,9 +2,8 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import IO, Any
 
 import anthropic
@@ -26,18 +25,6 @@ LINE_CAP = RAW_CAP
 CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 UNBILLED = {"expired", "canceled"}
-
-
-@dataclass(frozen=True)
-class BatchState:
-    """How far a batch is. The counts are the server's; it moves them when all of the batch has ended."""
-
-    ended: bool
-    processing: int = 0
-    succeeded: int = 0
-    errored: int = 0
-    expired: int = 0
-    canceled: int = 0
 
 
 class ClaudeBatches:
@@ -67,36 +54,37 @@ class ClaudeBatches:
             raise PortError("garbage", "the model server took a batch and gave no id for it", lost=True)
         return found
 
-    def state(self, batch: str) -> BatchState:
-        """How far a batch is."""
-        told = self._call(lambda: self._client.messages.batches.with_streaming_response.retrieve(_batch_id(batch)))
-        counts = told.get("request_counts")
-        counts = counts if isinstance(counts, Mapping) else {}
-        numbers = {name: counts.get(name) for name in ("processing", "succeeded", "errored", "expired", "canceled")}
-        return BatchState(ended=told.get("processing_status") == "ended", **{name: n for name, n in numbers.items() if isinstance(n, int)})
+    def ended(self, batch: str) -> bool:
+        """Whether the server has worked off all of a batch."""
+        name = _batch_id(batch)
+        told = self._call(lambda: self._client.messages.batches.with_streaming_response.retrieve(name))
+        return told.get("processing_status") == "ended"
 
-    def collect(self, batch: str, ids: Collection[str] = ()) -> Iterator[tuple[str, AskOutcome]]:
+    def collect(self, batch: str, models: Mapping[str, str]) -> Iterator[tuple[str, AskOutcome]]:
         """Each ask's outcome, in no order. Nothing is yielded before all of the results are here, so a broken download is asked for anew.
 
-        Of two results under one id the first counts. A line that cannot be read, or that no id of ours stands on, is passed over. With `ids`
-        every id that was handed over is answered: results of others are passed over, and at the end what has no result is told as `missing`.
+        `models`: id → the model that its ask went to, of all that were handed over. Each is answered once: of two results under one id the first
+        counts, what cannot be read or stands under another id is passed over, and at the end what has no result is told as `missing`.
         Raises `PortError("batch_running")`, retryable, before the batch has ended.
         """
-        if not self.state(batch).ended:
+        if not self.ended(batch):
             raise PortError("batch_running", "the batch has not ended yet", retryable=True)
         seen: set[str] = set()
         with tempfile.TemporaryFile() as file:
             self._download(batch, file)
             file.seek(0)
             while line := file.readline(LINE_CAP):
-                found = _read_line(line, fenced=self._profile.structured == "prompt_json")
-                if found is None or found[0] in seen or (ids and found[0] not in ids):
-                    continue
-                seen.add(found[0])
-                yield found
-        for name in ids:
+                name, result = _read_line(line)
+                if name in models and name not in seen:
+                    seen.add(name)
+                    yield name, _outcome(result, Receipt(model=models[name]), fenced=self._profile.structured == "prompt_json")
+        for name, model in models.items():
             if name not in seen:
-                yield name, TransportError(code="missing", retryable=True)
+                yield name, TransportError(code="missing", retryable=True, receipt=Receipt(model=model))
+
+    def model_of(self, ask: Ask) -> str:
+        """As `Model.model_of`."""
+        return self._profile.model_of(ask.name)
 
     def most(self, ask: Ask) -> float:
         """As `Model.most`, at the price of batches."""
@@ -105,7 +93,7 @@ class ClaudeBatches:
     def cost(self, receipt: Receipt) -> float | None:
         """As `Model.cost`, at the price of batches."""
         if receipt.usage == Usage():
-            return 0.0  # such a result names no model either
+            return 0.0  # whatever the model: its price may have gone from the settings
         usd = None if receipt.usage is None else self._prices.usd(receipt.model, receipt.usage)
         return None if usd is None else usd * self._prices.batch
 
@@ -119,8 +107,6 @@ class ClaudeBatches:
                 told = load_json(whole(reply.iter_bytes(), RAW_CAP), what="the reply")
         except Unreadable:
             told = None
-        except PortError:
-            raise
         except Exception as error:  # the SDK raises untyped ones too
             raise _port_error(error) from None
         if not isinstance(told, Mapping):
@@ -157,25 +143,29 @@ def _port_error(error: Exception) -> PortError:
     return PortError("garbage", "the model server sent more about a batch than a batch can hold", lost=True)
 
 
-def _read_line(line: bytes, *, fenced: bool) -> tuple[str, AskOutcome] | None:
-    """One result and whose it is; None when the line does not say."""
+def _read_line(line: bytes) -> tuple[str, Mapping[str, Any]]:
+    """Whose result a line is, and what it says; "" when it does not say whose."""
     try:
         told = load_json(line, what="a result")
     except Unreadable:
-        return None
+        return "", {}
     name = told.get("custom_id") if isinstance(told, Mapping) else None
-    if not isinstance(name, str) or not CUSTOM_ID.fullmatch(name):
-        return None
+    if not isinstance(name, str):
+        return "", {}
     result = told.get("result")
-    result = result if isinstance(result, Mapping) else {}
-    kind, unbilled = result.get("type"), Receipt(usage=Usage())
+    return name, result if isinstance(result, Mapping) else {}
+
+
+def _outcome(result: Mapping[str, Any], receipt: Receipt, *, fenced: bool) -> AskOutcome:
+    """How an ask of a batch ended. `receipt` names the model that it went to: what a server calls it otherwise has no price."""
+    kind, unbilled = result.get("type"), receipt.model_copy(update={"usage": Usage()})
     if kind == "succeeded":
-        return name, read_message(result.get("message"), Receipt(), fenced=fenced)
+        return read_message(result.get("message"), receipt, fenced=fenced)
     if kind == "errored":
-        return name, by_type(_inner_type(result.get("error")), unbilled)
+        return by_type(_inner_type(result.get("error")), unbilled)
     if isinstance(kind, str) and kind in UNBILLED:
-        return name, TransportError(code=kind, retryable=True, receipt=unbilled)
-    return name, TransportError(code="garbage", retryable=False)
+        return TransportError(code=kind, retryable=True, receipt=unbilled)
+    return TransportError(code="garbage", retryable=False, receipt=receipt)
 
 
 def _inner_type(error: Any) -> Any:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from connectors.claude_prices import Price, Prices, published
 from connectors.ports import PortError
-from rubric.drafting import Ask
+from rubric.drafting import Ask, Usage
 
 API_VERSION = "2026-10-21"
 """of the Messages API; fixed here, so that neither the environment nor an update of the SDK moves it"""
@@ -132,10 +132,9 @@ def tokens_at_most(text: str) -> int:
 
 def usd_at_most(profile: Profile, prices: Prices, ask: Ask) -> float:
     """The most that one call can cost: all of the rubric is written into the cache, and all room for the answer is used."""
-    price = prices.of(profile.model_of(ask.name))
-    if price is None:
-        raise PortError("no_price", "this model has no price")
     rubric = tokens_at_most(ask.rubric)
     whole = tokens_at_most(json.dumps(request_of(profile, ask), ensure_ascii=False)) + OVERHEAD
-    read = whole + rubric * (prices.cache_write - 1)
-    return (read * price.input + ask.most_tokens * price.output) / 1_000_000
+    usd = prices.usd(profile.model_of(ask.name), Usage(input=whole - rubric, cache_write=rubric, output=ask.most_tokens))
+    if usd is None:
+        raise PortError("no_price", "this model has no price")
+    return usd

@@ -1,6 +1,6 @@
 """The doors as Protocols, the values that pass through them, and the tray that carries them."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -53,6 +53,10 @@ class Model(Protocol):
         """Why it cannot be used now, in one line, found out by a small real ask; None when it can."""
         ...
 
+    def model_of(self, ask: Ask) -> str:
+        """Which model an ask goes to, by the name that it has a price under."""
+        ...
+
     def most(self, ask: Ask) -> float:
         """The most US dollars that this ask can cost, estimated from its length and the price list."""
         ...
@@ -73,8 +77,15 @@ class BatchModel(Protocol):
         """Hand over asks by ids of ours; gives the batch's id. Raises `PortError`, `lost` when the batch may stand at the server all the same."""
         ...
 
-    def collect(self, batch: str, ids: Collection[str] = ()) -> Iterator[tuple[str, AskOutcome]]:
-        """The outcome of each of `ids`, in no order. Raises `PortError("batch_running")` before the batch has ended."""
+    def collect(self, batch: str, models: Mapping[str, str]) -> Iterator[tuple[str, AskOutcome]]:
+        """The outcome of each ask by its id, in no order; `models`: id → the model that it went to.
+
+        Raises `PortError("batch_running")` before the batch has ended.
+        """
+        ...
+
+    def model_of(self, ask: Ask) -> str:
+        """As `Model.model_of`."""
         ...
 
     def most(self, ask: Ask) -> float:

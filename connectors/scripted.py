@@ -78,6 +78,9 @@ class ScriptedModel:
     def trouble(self) -> str | None:
         return None
 
+    def model_of(self, ask: Ask) -> str:
+        return self.name
+
     def most(self, ask: Ask) -> float:
         return (len(ask.rubric) + len(ask.case) + ask.most_tokens) * self._usd
 

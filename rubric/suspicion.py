@@ -60,6 +60,11 @@ def noted(reason: str, case: Case) -> str:
     return f"{reason} ({NOTE}: {said})" if said else reason
 
 
+def without_note(reason: str) -> str:
+    """A reason as it was before `noted`."""
+    return reason.partition(f" ({NOTE}: ")[0]
+
+
 def _of_case(place: str, text: str) -> tuple[str, ...]:
     """Customers do not know what our recipes and answers are called; staff who see our pages may."""
     return (*instructs(text), *((OURS,) if place != "comment" and _SLUG.search(text) else ()))

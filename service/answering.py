@@ -39,25 +39,36 @@ class Tests:
 def answered(critic: CriticModel, brief: Brief, tests: Tests) -> Drafted | Abstained:
     """The critic's answer, tried. One that listens is asked again when lint or replay have found something out, and only then.
 
+    A later answer takes the place of an earlier one, but no abstention that of hints which replay has proven: a person sees those, findings and all.
     Raises `PortError` where the first answer cannot be had, or a later one that may still come and there is no hint yet.
     """
     facts: list[str] = []
     tried: Drafted | Abstained | None = None
+    proven: Drafted | None = None
     turn = 0
     while True:
         told = brief.model_copy(update={"facts": facts})
         try:
             reply = critic.draft(told)
         except PortError as error:
-            if tried is None or (error.retryable and isinstance(tried, Abstained)):
+            if tried is None or (error.retryable and isinstance(tried, Abstained) and not proven):
                 raise
-            return tried  # the answer before stands: it lacks the second thoughts only
+            return _best(tried, proven)  # the answer before stands: it lacks the second thoughts only
         tried = _tried(reply, told, tests)
+        proven = tried if isinstance(tried, Drafted) and _is_proven(tried) else proven
         found = [] if not critic.listens or turn == PASSES else _found_out(reply, tried, told, tests)
         if not set(found) - set(facts):
-            return tried
+            return _best(tried, proven)
         facts = [*facts, *(one for one in found if one not in facts)]
         turn += 1
+
+
+def _is_proven(drafted: Drafted) -> bool:
+    return any(hint.confidence.replay == "moved" for hint in drafted.hints)
+
+
+def _best(last: Drafted | Abstained, proven: Drafted | None) -> Drafted | Abstained:
+    return proven if proven is not None and isinstance(last, Abstained) else last
 
 
 def _found_out(reply: Drafted | Abstained, tried: Drafted | Abstained, brief: Brief, tests: Tests) -> list[str]:

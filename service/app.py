@@ -107,7 +107,7 @@ class Running:
         except UnsafeDatabase as error:
             raise Misconfigured(str(error)) from None
         migrate(self.db, self.engine, settings.data_dir)
-        tray = asking(tray, self.db, catalogue, case=settings.spend_case_usd, hour=settings.spend_hour_usd, day=settings.spend_day_usd)
+        tray = asking(tray, self.db, catalogue, **settings.caps())
         self._watch = Watch(tray.model.trouble, time.monotonic) if tray.model is not None else None
         self.engine.lock()
         clear(tray.workdir)

@@ -54,6 +54,7 @@ class AskingCritic:
             known = calls.answered(session, case_id, ask, how, drafts.number_of(session, case_id))
         if known is not None:
             return known
+        most = self._model.most(ask)  # it writes the whole request out, for which nobody should wait
         try:
             with self._db.begin() as session:
                 purse = calls.Purse(session, self._caps)  # from here on nobody else asks
@@ -62,7 +63,7 @@ class AskingCritic:
                     return known
                 if calls.in_batch(session, case_id, ask, draft):
                     raise PortError("in_batch", "it is asked in a batch that has not ended", retryable=True, retry_after=BATCH_SECONDS)
-                name = purse.open(case_id, ask, self._model.name, self._model.most(ask), how=how, draft=draft)
+                name = purse.open(case_id, ask, self._model.model_of(ask), most, how=how, draft=draft)
         except calls.Spent as spent:
             why = f"the cap on what a {spent.cap} may cost does not allow another call"
             raise PortError(f"spend_cap_{spent.cap}", why, retryable=spent.wait is not None, retry_after=spent.wait) from None

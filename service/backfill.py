@@ -6,7 +6,7 @@ course has ended; second passes on what lint or replay find out are asked there,
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -16,7 +16,6 @@ from connectors.ports import BatchModel, PortError, Ports
 from rubric.catalogue import Catalogue
 from rubric.course import course
 from rubric.drafting import Answered, Ask, AskOutcome, Receipt, TransportError, Usage
-from rubric.schema import Outcome
 from service import drafts
 from service.db import Database
 from service.errors import IllegalMove
@@ -28,16 +27,10 @@ ROUND = 1000
 """asks of one batch: a batch that is lost is paid for, and a reservation holds up whoever looks at the caps"""
 TRIES = 3
 """how often an ask goes out that comes back without an answer"""
-LIVE = timedelta(minutes=10)
-"""a single call that went out since then may be on its way, so that its case is left to whoever asked"""
+SPARE_SECONDS = 60.0
+"""from the end of a single call, at the latest, to its reply in the ledger: so long its case is left to whoever asked"""
 WRITTEN = 50
 """replies that are written in one transaction"""
-PAGE = 500
-FOR_WANT = frozenset([
-    "rate_limited", "overloaded", "server_error", "timeout", "unreachable", "unauthorised", "not_found", "garbage", "expired", "canceled", "missing",
-    "in_batch", "spend_cap_case", "spend_cap_hour", "spend_cap_day",
-])  # fmt: skip
-"""reasons of a failed draft that say that no model answered, not that it answered badly"""
 
 
 @dataclass
@@ -61,6 +54,8 @@ class Tally:
     """an estimate by the price list, of the replies that came"""
     aside: dict[str, str] = field(default_factory=dict)
     """case that got no further → why, a stable code"""
+    unknown: str = ""
+    """a batch that is out and that the server says it does not know, which stopped this run"""
     stopped: str = ""
     """why there was no further round, a stable code"""
     wait: float | None = None
@@ -71,10 +66,17 @@ class Tally:
 
 
 class Backfill:
-    """One run over some cases. Only one at a time may work on a database."""
+    """One run over some cases. Only one at a time may work on a database.
 
-    def __init__(self, db: Database, ports: Ports, catalogue: Catalogue, batches: BatchModel, caps: calls.Caps):
-        self._db, self._ports, self._catalogue, self._batches, self._caps = db, ports, catalogue, batches, caps
+    `call_seconds`: bound on a single call, as the server's draft makes it. `give_up`: what the server does not know is written off. It is no
+    default: a server of another address, or with another key, knows none.
+    """
+
+    def __init__(
+        self, db: Database, ports: Ports, catalogue: Catalogue, batches: BatchModel, caps: calls.Caps, *, call_seconds: float, give_up: bool = False
+    ):
+        self._db, self._ports, self._catalogue, self._batches, self._caps, self._give_up = db, ports, catalogue, batches, caps, give_up
+        self._live = timedelta(seconds=call_seconds + SPARE_SECONDS)
         self._tries: Counter[tuple[str, str]] = Counter()
         self._done: set[str] = set()
         self._drafts: dict[str, int] = {}
@@ -112,24 +114,24 @@ class Backfill:
         with self._db.read() as session:
             out = calls.out(session)
         tally.out = sum(map(len, out.values()))
-        for batch, names in out.items():
+        for batch, sent in out.items():
             try:
-                found = self._batches.collect(batch, names)
+                found = self._batches.collect(batch, {name: one.model for name, one in sent.items()})
                 while some := list(islice(found, WRITTEN)):
-                    self._keep(some, names, tally)
+                    self._keep(some, sent, tally)
             except PortError as error:
-                if error.code == "not_found":
+                if error.code == "not_found" and self._give_up:
                     with self._db.begin() as session:
                         tally.lost += calls.name_batch(session, batch, calls.LOST)
                 elif not error.retryable:
-                    tally.stopped = error.code
+                    tally.stopped, tally.unknown = error.code, batch if error.code == "not_found" else ""
                     return False
                 else:
                     continue
-            tally.out -= len(names)
+            tally.out -= len(sent)
         return tally.out == 0
 
-    def _keep(self, found: Sequence[tuple[str, AskOutcome]], names: Mapping[str, str], tally: Tally) -> None:
+    def _keep(self, found: Sequence[tuple[str, AskOutcome]], sent: Mapping[str, calls.Sent], tally: Tally) -> None:
         with self._db.begin() as session:
             for name, outcome in found:
                 calls.end(session, name, outcome, self._batches.cost(outcome.receipt))
@@ -140,7 +142,7 @@ class Backfill:
             tally.answered += isinstance(outcome, Answered)
             tally.errors += not isinstance(outcome, Answered)
             if isinstance(outcome, TransportError) and not outcome.retryable:
-                tally.put_aside(names[name], outcome.code)
+                tally.put_aside(sent[name].case_id, outcome.code)
 
     # ---- what is due
 
@@ -172,7 +174,7 @@ class Backfill:
             return []
         steps = course(brief, self._catalogue)
         with self._db.read() as session:
-            if calls.alone_since(session, case_id, self._db.now() - LIVE):
+            if calls.alone_since(session, case_id, self._db.now() - self._live):
                 raise PortError("asked_now", "a single call about this case has no reply yet")
             draft = self._same_draft(session, case_id)
             try:
@@ -241,11 +243,11 @@ class Backfill:
                 if calls.answered(session, case_id, ask, how, draft) is not None:
                     met = True
                     continue
-                if calls.alone_since(session, case_id, self._db.now() - LIVE):
+                if calls.alone_since(session, case_id, self._db.now() - self._live):
                     tally.put_aside(case_id, "asked_now")
                     continue
                 try:
-                    found[purse.open(case_id, ask, self._batches.name, most, calls.SENDING, how=how, draft=draft)] = ask
+                    found[purse.open(case_id, ask, self._batches.model_of(ask), most, calls.SENDING, how=how, draft=draft)] = ask
                 except calls.Spent as spent:
                     if spent.cap != "case":
                         tally.stopped, tally.wait = f"spend_cap_{spent.cap}", spent.wait
@@ -273,28 +275,3 @@ class Backfill:
             calls.name_batch(session, calls.SENDING, batch)
         tally.asked += len(reserved)
         return True
-
-
-def pick(db: Database, target: str, states: Collection[DraftState], busy: Collection[str], limit: int) -> list[str]:
-    """Rejections to ask about, oldest first, masked; `busy` ones are left alone.
-
-    Without `states`: those that nobody works on, that failed because no model answered, and whose comment a critic without a model made nothing of.
-    """
-    found: list[str] = []
-    for state in states or (DraftState.queued, DraftState.failed, DraftState.abstained):
-        after = None
-        while len(found) < limit:
-            with db.read() as session:
-                page = cases.rejections(session, target, state, after, PAGE)
-                by = history.last_by(session, "cases", [row.id for row in page])
-            found += [row.id for row in page if row.id not in busy and (states or _wants(row, by.get(row.id, "")))]
-            if len(page) < PAGE:
-                break
-            after = page[-1].received_at, page[-1].id
-    return found[:limit]
-
-
-def _wants(row: cases.CaseRow, by: str) -> bool:
-    if row.state is DraftState.failed:
-        return row.reason in FOR_WANT
-    return row.state is DraftState.queued or (row.outcome == Outcome.unclear_ask_back and not by.startswith("asking-"))

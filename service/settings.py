@@ -139,6 +139,10 @@ class Settings(BaseSettings):
             return self.database_url.replace("postgresql://", "postgresql+psycopg://", 1)
         return f"sqlite:///{self.data_dir / 'triage.db'}"
 
+    def caps(self) -> dict[str, float]:
+        """US dollars that may be spent, by the names of `service.store.calls.Caps`, which settings do not know."""
+        return {"case": self.spend_case_usd, "hour": self.spend_hour_usd, "day": self.spend_day_usd}
+
     def target_named(self, asked: str | None) -> str:
         """The target that a command is about: the one asked for, or the only one. Raises `Refused`."""
         name = asked or (next(iter(self.targets)) if len(self.targets) == 1 else None)

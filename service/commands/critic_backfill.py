@@ -17,11 +17,12 @@ from rich.table import Table
 
 from connectors.ports import Ports
 from rubric.catalogue import load
-from service.backfill import Backfill, Tally, pick
+from service.backfill import Backfill, Tally
 from service.db import UNREACHABLE, Database
 from service.engine import Engine, ExecutorTaken, things_of
 from service.lifecycle import DraftState
 from service.migrate import migrate
+from service.picking import pick
 from service.settings import Refused, Settings, read_settings, starting
 from service.store.calls import Caps
 from service.wiring import batches, wire
@@ -38,9 +39,12 @@ class Of(StrEnum):
 def backfill_command(
     target: Annotated[str | None, typer.Option(help="target whose rejections are drafted; may be left out when there is one")] = None,
     of: Annotated[list[Of] | None, typer.Option(help="drafts that stand so, whatever ended them; may be repeated")] = None,
-    limit: Annotated[int, typer.Option(help="at most so many rejections, oldest first", min=1)] = 500,
+    limit: Annotated[int, typer.Option(help="at most so many rejections: waiting, failed, abstained, the oldest of each first", min=1)] = 500,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="stay until all is answered, or hand over one round and end")] = True,
     every: Annotated[float, typer.Option(help="seconds between two looks at what is with the server", min=0)] = 60,
+    give_up: Annotated[
+        bool, typer.Option("--give-up", help="write off batches that the model server does not know: paid for, and asked anew")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one line of JSON")] = False,
 ) -> None:
     """Ask about old rejections in batches, at half the price of single asks and within the same caps; the server drafts them from the answers.
@@ -53,7 +57,7 @@ def backfill_command(
     if settings.critic != "claude":
         raise Refused("a backfill asks a model: set TRIAGE_CRITIC=claude and TRIAGE_CLAUDE_KEY")
     name = settings.target_named(target)
-    with _place(settings) as place:
+    with _place(settings, give_up) as place:
         picked = pick(place.db, name, [DraftState(one.value) for one in of or ()], _busy(place.engine), limit)
         try:
             tally = _driven(place.work, picked, wait, every, screen)
@@ -83,7 +87,7 @@ class _Place:
 
 
 @contextmanager
-def _place(settings: Settings) -> Iterator[_Place]:
+def _place(settings: Settings, give_up: bool) -> Iterator[_Place]:
     """The service's database, and the backfill on it: one at a time, because another one's batch looks like one that was lost."""
     with starting():
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -92,8 +96,7 @@ def _place(settings: Settings) -> Iterator[_Place]:
         ports: Ports = wire(settings, catalogue)
         db = Database(settings.url(), enqueue=engine.enqueue, now=ports.now)
         migrate(db, engine, settings.data_dir)
-        caps = Caps(case=settings.spend_case_usd, hour=settings.spend_hour_usd, day=settings.spend_day_usd)
-        work = Backfill(db, ports, catalogue, batches(settings), caps)
+        work = Backfill(db, ports, catalogue, batches(settings), Caps(**settings.caps()), call_seconds=settings.claude_seconds, give_up=give_up)
         try:
             engine.lock()
         except ExecutorTaken:
@@ -125,6 +128,9 @@ def _unfinished(tally: Tally) -> str | None:
     if tally.stopped.startswith("spend_cap"):
         when = f" in {tally.wait / 60:.0f} min" if tally.wait else ""
         return f"{tally.stopped}: the cap on what {'an hour' if 'hour' in tally.stopped else 'a day'} may cost is reached; start it again{when}"
+    if tally.unknown:
+        what = f"the model server does not know the batch {tally.unknown} ({tally.stopped}), which is paid for"
+        return f"{what}; start it again with the address and key that it was handed over with, or with --give-up to write it off"
     if tally.stopped:
         paid = f"; {tally.lost} asks may have been taken all the same and count as paid for" if tally.lost else ""
         return f"the model server did not take part ({tally.stopped}){paid}; start it again"

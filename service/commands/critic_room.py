@@ -66,8 +66,7 @@ def _opened(settings: Settings, folder: Path) -> Room:
     url = f"sqlite:///{folder / 'critic.db'}"
     upgrade(url)
     db = Database(url, now=utc_now)
-    ports = wire(settings, catalogue)
-    ports = asking(ports, db, catalogue, case=settings.spend_case_usd, hour=settings.spend_hour_usd, day=settings.spend_day_usd)
+    ports = asking(wire(settings, catalogue), db, catalogue, **settings.caps())
     return Room(db, ports, catalogue, Trials(ports))
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -61,6 +61,13 @@ class Counted(StrEnum):
     held_out = "held_out"
 
 
+RowsFile = Annotated[
+    typer.FileTextWrite | None,
+    typer.Option(help="write one line a case to this file: what was said and what was right", lazy=False, encoding="utf-8"),
+]
+"""opened with the command line: what was paid for has a place to go to"""
+
+
 def score_command(
     files: Annotated[Path, typer.Option("--cases", exists=True, dir_okay=False, help="JSONL file of cases")],
     labels: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSONL file of labels, joined by external_id")],
@@ -75,7 +82,7 @@ def score_command(
         typer.Option("--arms", "--critic", help="critics by commas: precedent, claude, raw-comment; the first against the others"),
     ] = "precedent",
     against: Annotated[Baseline | None, typer.Option(help="a baseline on the same cases, with the paired difference")] = None,
-    rows: Annotated[Path | None, typer.Option(help="write one line a case to this file: what was said and what was right")] = None,
+    rows: RowsFile = None,
 ) -> None:
     """Draft labelled cases and count how often step, recipe and target are right, with intervals; several critics side by side with --arms.
 
@@ -91,7 +98,7 @@ def score_command(
     first, *others = _arms(arms)
     answers = _drafted(first, given, screen)
     if rows:
-        rows.write_text("".join(json.dumps({**vars(one), "label": vars(given.known[one.external_id])}) + "\n" for one in answers), encoding="utf-8")
+        _write(rows, answers, given.known)
     result: dict[str, Any] = {"critic": first.value, **score(answers, given.known), "precedents": precedents.value, "side": only.value}
     result["arms"] = [_held_against(answers, arm.value, _drafted(arm, given, screen), given.known) for arm in others]
     if against:
@@ -99,6 +106,11 @@ def score_command(
         result["against"] = _held_against(answers, against.value, theirs, given.known)
     result["seconds"] = round(time.monotonic() - start, 1)
     typer.echo(json.dumps(result)) if as_json else show(result)
+
+
+def _write(rows: IO[str], answers: Sequence[Answer], known: dict[str, Label]) -> None:
+    rows.writelines(json.dumps({**vars(one), "label": vars(known[one.external_id])}) + "\n" for one in answers)
+    rows.flush()  # the next arm may be killed
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rubric.suspicion import without_note
+
 STAGES = ("cured", "merged, not cured", "not merged", "gate", "handoff", "dismissed", "abstained", "failed")
 """where a rejection ends: the first is what everybody wants, the others are where it was lost"""
 NO_RECIPE = "(no hint)"
@@ -30,7 +32,7 @@ def fate_of(story: Mapping[str, Any], leader: Mapping[str, Any] | None, cured: b
     name = str(story["name"])
     if leader is None or not story["hints"]:
         stage = "abstained" if story["state"] == "abstained" else "failed"
-        reason = str(story["reason"] or story["state"]).partition(":")[0]
+        reason = without_note(str(story["reason"] or story["state"])).partition(":")[0]
         return Fate(name, NO_RECIPE, stage, f"{story['outcome']}: {reason}" if story["outcome"] else reason)
     hint = story["hints"][-1]
     stage, reason = _past_the_gatekeeper(leader, cured, gates)

@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 from sqlalchemy import Index, and_, func, update
@@ -155,11 +155,18 @@ def alone_since(session: Session, case_id: str, since: datetime) -> bool:
     return session.exec(query.limit(1)).first() is not None
 
 
-def out(session: Session) -> dict[str, dict[str, str]]:
-    """batch → ids of its calls without a reply, each with its case; `SENDING` is the batch of those whose answer to the submission is not here."""
-    found: dict[str, dict[str, str]] = {}
-    for batch, name, case_id in session.exec(select(Call.batch, Call.id, Call.case_id).where(Call.kind == OPEN, _IS_OUT)):
-        found.setdefault(str(batch), {})[name] = case_id
+class Sent(NamedTuple):
+    """A call that is out with a batch."""
+
+    case_id: str
+    model: str
+
+
+def out(session: Session) -> dict[str, dict[str, Sent]]:
+    """batch → its calls without a reply by id; `SENDING` is the batch of those whose answer to the submission is not here."""
+    found: dict[str, dict[str, Sent]] = {}
+    for batch, name, case_id, model in session.exec(select(Call.batch, Call.id, Call.case_id, Call.model).where(Call.kind == OPEN, _IS_OUT)):
+        found.setdefault(str(batch), {})[name] = Sent(case_id, model)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -622,3 +623,12 @@ def test_a_scripted_list_is_played_in_order_and_its_last_entry_stays() -> None:
         model = ClaudeMessages(profile_of(stub.url))
         assert [told(model.ask(ASK)) for _ in range(3)] == ["overloaded retryable", GOOD, GOOD]
         assert isinstance(model.ask(ASK), Answered) and stub.calls == 4
+
+
+def test_a_look_at_a_model_costs_at_most_what_the_page_says() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "critic.md").read_text(encoding="utf-8")
+    said = re.search(r"at most ([\d.]+) US cents a model with `([\w-]+)` .*?, ([\d.]+) with `([\w-]+)`, ([\d.]+) with `([\w-]+)`", page)
+    assert said is not None
+    for cents, model in zip(said.groups()[::2], said.groups()[1::2], strict=True):
+        most = 100 * ClaudeMessages(profile_of("http://127.0.0.1:1", model=model)).most(PROBE)
+        assert 0.5 * float(cents) < most <= float(cents), (model, most)

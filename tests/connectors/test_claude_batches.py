@@ -23,6 +23,7 @@ def ask(case: str) -> Ask:
 
 
 ASKS = {f"case-{number}_a": ask(f"case {number}") for number in range(5)}
+WENT = dict.fromkeys(ASKS, "claude-haiku-5-5")
 
 
 def batches_of(stub: MessagesStub, **more: Any) -> ClaudeBatches:
@@ -44,11 +45,10 @@ def test_each_ask_of_a_batch_gets_its_own_answer_whatever_the_order() -> None:
     with MessagesStub(echo, running=2) as stub:
         batches = batches_of(stub)
         batch = batches.submit(ASKS)
-        assert not batches.state(batch).ended
-        assert code_of(lambda: list(batches.collect(batch))) == ("batch_running", True)
-        state = batches.state(batch)
-        assert state.ended and state.succeeded == 5
-        found = list(batches.collect(batch, ASKS))
+        assert not batches.ended(batch)
+        assert code_of(lambda: list(batches.collect(batch, WENT))) == ("batch_running", True)
+        assert batches.ended(batch)
+        found = list(batches.collect(batch, WENT))
     assert [name for name, _ in found] == list(reversed(ASKS))
     assert {name: outcome.value for name, outcome in found if isinstance(outcome, Answered)} == {
         name: {"step": one.case} for name, one in ASKS.items()
@@ -71,7 +71,7 @@ def test_what_goes_wrong_with_one_ask_is_its_own_outcome() -> None:
     }  # fmt: skip
     with MessagesStub(lambda body: plays[body["messages"][0]["content"]]) as stub:
         batches = batches_of(stub)
-        found = dict(batches.collect(batches.submit({name: ask(name) for name in plays})))
+        found = dict(batches.collect(batches.submit({name: ask(name) for name in plays}), dict.fromkeys(plays, "claude-haiku-5-5")))
     ends = {name: (one.code, one.retryable) if isinstance(one, TransportError) else one.kind for name, one in found.items()}
     assert ends == {
         "ok": "answered", "bad": ("bad_request", False), "busy": ("overloaded", True), "rate": ("rate_limited", True),
@@ -94,7 +94,7 @@ def test_missing_doubled_foreign_and_broken_lines_leave_one_outcome_an_ask() -> 
 
     with MessagesStub(echo, lines=lines) as stub:
         batches = batches_of(stub)
-        found = list(batches.collect(batches.submit(ASKS), ASKS))
+        found = list(batches.collect(batches.submit(ASKS), WENT))
     assert [name for name, _ in found] == ["case-0_a", "case-1_a", "case-3_a", "case-4_a", "case-2_a"]
     ends = {name: (one.code, one.retryable) if isinstance(one, TransportError) else one.kind for name, one in found}
     assert ends == {
@@ -102,16 +102,22 @@ def test_missing_doubled_foreign_and_broken_lines_leave_one_outcome_an_ask() -> 
     }  # fmt: skip
 
 
-def test_without_ids_only_what_came_is_told() -> None:
-    with MessagesStub(echo, lines=lambda lines: lines[:2]) as stub:
-        batches = batches_of(stub)
-        assert [name for name, _ in batches.collect(batches.submit(ASKS))] == ["case-0_a", "case-1_a"]
+@pytest.mark.parametrize("said", ["our-gateway/haiku", "claude-opus-5-5", "claude-haiku-5-5-20261001"])
+def test_each_ask_costs_what_its_own_model_costs_whatever_the_server_calls_it(said: str) -> None:
+    with MessagesStub(messages.says({"step": "fetch"}, model=said)) as stub:
+        batches = batches_of(stub, models={"locate": "claude-sonnet-5-5"})
+        asks = {"a": ask("x"), "b": ask("x").model_copy(update={"name": "locate"})}
+        models = {name: batches.model_of(one) for name, one in asks.items()}
+        found = dict(batches.collect(batches.submit(asks), models))
+    assert models == {"a": "claude-haiku-5-5", "b": "claude-sonnet-5-5"}
+    costs = [batches.cost(found[name].receipt) or 0.0 for name in "ab"]
+    assert costs[1] == pytest.approx(20 * costs[0]) and costs[0] > 0
 
 
 def test_fences_are_opened_where_the_profile_says_so() -> None:
     with MessagesStub(messages.words('```json\n{"step": "fetch"}\n```')) as stub:
         batches = batches_of(stub, structured="prompt_json", send_effort=False)
-        assert [outcome.kind for _, outcome in batches.collect(batches.submit(ASKS))] == ["answered"] * 5
+        assert [outcome.kind for _, outcome in batches.collect(batches.submit(ASKS), WENT)] == ["answered"] * 5
 
 
 @pytest.mark.parametrize("name", ["", "a b", "ü", "x" * 65, "a/b", "a\n"])
@@ -125,7 +131,7 @@ def test_an_id_that_no_server_takes_is_refused_before_anything_is_sent(name: str
 @pytest.mark.parametrize("batch", ["", "../messages", "a?b", "x" * 200])
 def test_an_id_that_is_none_of_a_batch_is_refused(batch: str) -> None:
     with MessagesStub(echo) as stub:
-        assert code_of(lambda: batches_of(stub).state(batch)) == ("bad_batch", False)
+        assert code_of(lambda: batches_of(stub).ended(batch)) == ("bad_batch", False)
         assert stub.requests == []
 
 
@@ -167,15 +173,15 @@ def test_a_broken_download_yields_nothing_and_can_be_asked_for_anew() -> None:
         batches = batches_of(stub)
         batch = batches.submit(ASKS)
         seen: list[str] = []
-        assert code_of(lambda: seen.extend(name for name, _ in batches.collect(batch, ASKS))) == ("unreachable", True)
-        assert seen == [] and len(list(batches.collect(batch, ASKS))) == 5
+        assert code_of(lambda: seen.extend(name for name, _ in batches.collect(batch, WENT))) == ("unreachable", True)
+        assert seen == [] and len(list(batches.collect(batch, WENT))) == 5
 
 
 def test_results_come_from_our_server_and_not_from_where_it_points() -> None:
     with MessagesStub(echo) as stub:
         batches = batches_of(stub)
         batch = batches.submit(ASKS)
-        assert len(list(batches.collect(batch))) == 5
+        assert len(list(batches.collect(batch, WENT))) == 5
         assert [seen.path for seen in stub.requests] == [
             "/v1/messages/batches",
             f"/v1/messages/batches/{batch}",

@@ -12,7 +12,7 @@ from rubric.entries import Inventory
 from rubric.lures import leads, marks, orders
 from rubric.recipes import ChangeOf
 from rubric.schema import Case
-from rubric.suspicion import foreign, in_case, instructs, noted, told
+from rubric.suspicion import foreign, in_case, instructs, noted, told, without_note
 from tests.rubric.bank import BANK, CASE, entry
 
 CORPUS = [json.loads(line) for line in (Path(__file__).parents[1] / "injection" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -107,6 +107,7 @@ def test_every_text_of_a_case_is_looked_at(part: str, more: dict[str, Any], plac
     case = _case(**{part: more})
     assert in_case(case) == {place: (suspicion.ORDER,)} and told(case) == f"the {place} holds an order to a machine"
     assert noted("too weak", case) == f"too weak (instructs a machine: {told(case)})"
+    assert without_note(noted("too weak (2 of 3): so", case)) == "too weak (2 of 3): so" == without_note("too weak (2 of 3): so")
 
 
 def test_a_case_between_people_has_nothing_against_it() -> None:

@@ -1,7 +1,8 @@
 """The driver of the asks holds here: every reply is kept, no cap is passed, a crash costs one call at most, and every failure has its reason."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from connectors.ports import PortError
 from connectors.scripted import ScriptedCritic, ScriptedModel
 from rubric.catalogue import load
-from rubric.drafting import Answered, Ask, AskOutcome, Drafted, InvalidOutput, Receipt, Refused, TransportError, Truncated, Usage
+from rubric.drafting import Abstained, Answered, Ask, AskOutcome, Brief, Drafted, InvalidOutput, Receipt, Refused, TransportError, Truncated, Usage
+from rubric.schema import Outcome, Span
 from service import answering
 from service.asking import AskingCritic, Caps, Watch, _failure, asking
 from service.stages import critic
@@ -378,6 +380,40 @@ def test_a_second_pass_that_cannot_be_had_leaves_the_first_abstention(world: Wor
     assert row.state == "abstained" and (row.reason or "").startswith("no_effect")
 
 
+class Listening(ScriptedCritic):
+    listens = True
+
+
+NO_QUOTE = [Span(source="comment", start=0, end=5, quote="never")]
+"""lint says that it does not stand in the case"""
+
+
+@pytest.mark.parametrize("later", [Abstained(outcome=Outcome.unclear_ask_back, reason="unsure"), PortError("rate_limited", "later", retryable=True)])
+def test_a_hint_that_replay_has_proven_outlasts_a_later_abstention(world: World, later: Abstained | PortError) -> None:
+    """A hint that changes nothing comes between, so that it is not the last answer that counts."""
+
+    def say(brief: Brief) -> Drafted | Abstained | PortError:
+        turn = len(double.briefs)
+        return Drafted(hints=[weight_hint(brief, 1 if turn == 1 else 6, evidence=NO_QUOTE)]) if turn < 3 else later
+
+    double = Listening(say)
+    world.with_ports(critic=double)
+    case_id = world.rejects("email postcode", "wrong person")
+    hint = world.runs().hint_of(case_id)
+    assert hint.current["change"]["to"] == 1 and hint.hint.confidence.replay == "moved" and len(double.briefs) == 3
+    assert "quote_not_in_case" in [one["code"] for one in hint.findings]
+
+
+def test_a_hint_that_replay_has_not_proven_gives_way_to_a_later_abstention(world: World) -> None:
+    said: list[Any] = [
+        lambda brief: Drafted(hints=[weight_hint(brief, 6, evidence=NO_QUOTE)]),
+        lambda brief: Abstained(outcome=Outcome.one_off, reason="once"),
+    ]
+    world.with_ports(critic=Listening(lambda brief: said.pop(0)(brief)))
+    case_id = world.rejects("email postcode", "wrong person")
+    assert world.runs().case(case_id).outcome == "one_off" and said == []
+
+
 def test_a_critic_that_has_nothing_new_to_hear_is_not_asked_again(world: World) -> None:
     model = listens(world, lambda ask: {"choice": "abstain"} if ask.name == "locate" else tells(ask))
     case_id = world.rejects("email postcode", "wrong person")
@@ -461,6 +497,37 @@ def test_a_look_that_breaks_is_trouble() -> None:
 def test_the_critic_s_name_says_who_answers(world: World) -> None:
     model = ScriptedModel(tells)
     assert AskingCritic(world.db, model, CATALOGUE, PLENTY).name == "asking-1 scripted-model-1"
+
+
+class Watched:
+    """A database that knows whether somebody writes."""
+
+    def __init__(self, world: World):
+        self._db, self.read, self.writes = world.db, world.db.read, False
+
+    @contextmanager
+    def begin(self) -> Iterator[Any]:
+        with self._db.begin() as session:
+            self.writes = True
+            yield session
+            self.writes = False
+
+
+def test_nobody_waits_for_the_lock_while_an_ask_is_priced_or_out(world: World) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    class Slow(ScriptedModel):
+        def most(self, ask: Ask) -> float:
+            seen.append(("priced", db.writes))
+            return super().most(ask)
+
+        def ask(self, ask: Ask) -> AskOutcome:
+            seen.append(("out", db.writes))
+            return super().ask(ask)
+
+    db, case_id = Watched(world), world.rejects("email postcode", "wrong person")
+    AskingCritic(db, Slow(tells), CATALOGUE, PLENTY).ask(case_id, Ask(name="rules", key="rules", rubric="r", case="c", form={}))  # type: ignore[arg-type]
+    assert seen == [("priced", False), ("out", False)]
 
 
 class Late:

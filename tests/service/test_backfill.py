@@ -9,8 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.claude import ClaudeMessages
-from connectors.claude_batches import ClaudeBatches
+from connectors.claude_batches import UNBILLED, ClaudeBatches
 from connectors.claude_profile import Profile
+from connectors.claude_reading import BY_STATUS
 from connectors.ports import PortError
 from connectors.scripted import ScriptedCritic
 from rubric.asks import rules_ask
@@ -18,8 +19,9 @@ from rubric.catalogue import load
 from rubric.drafting import Abstained, Ask
 from rubric.schema import Outcome
 from service.asking import AskingCritic
-from service.backfill import TRIES, Backfill, Tally, pick
+from service.backfill import TRIES, Backfill, Tally
 from service.lifecycle import DraftState
+from service.picking import FOR_WANT, pick
 from service.stages import critic, intake
 from service.store import calls
 from service.store.calls import Caps
@@ -42,12 +44,12 @@ class Desk:
         self.batches, model = ClaudeBatches(profile), ClaudeMessages(profile)
         world.with_ports(model=model, critic=AskingCritic(world.db, model, CATALOGUE, PLENTY))
 
-    def steps(self, ids: Sequence[str], caps: Caps = PLENTY) -> Iterator[Tally]:
-        return Backfill(self.world.db, self.world.ports, CATALOGUE, self.batches, caps).run(ids)
+    def steps(self, ids: Sequence[str], caps: Caps = PLENTY, **more: Any) -> Iterator[Tally]:
+        return Backfill(self.world.db, self.world.ports, CATALOGUE, self.batches, caps, **{"call_seconds": 180, **more}).run(ids)
 
-    def runs(self, ids: Sequence[str], caps: Caps = PLENTY) -> Tally:
+    def runs(self, ids: Sequence[str], caps: Caps = PLENTY, **more: Any) -> Tally:
         """To its end."""
-        *_, last = self.steps(ids, caps)
+        *_, last = self.steps(ids, caps, **more)
         return last
 
     def rejects(self, number: int) -> list[str]:
@@ -133,6 +135,19 @@ def test_what_a_batch_costs_is_half_and_stands_in_the_ledger(at: Callable[..., D
     assert sum(call.usd or 0 for call in kept) == pytest.approx(tally.usd) == pytest.approx(whole / 2 / 1_000_000)
     assert all(call.usd is not None and call.usd <= call.most_usd for call in kept)
     assert len({call.batch for call in kept}) == 4 and calls.SENDING not in {call.batch for call in kept}
+
+
+def test_each_call_is_priced_by_the_model_that_it_went_to(at: Callable[..., Desk]) -> None:
+    desk = at()
+    profile = Profile(base_url=desk.stub.url, api_key=SecretStr("key"), model="claude-haiku-5-5", models={"locate": "claude-sonnet-5-5"})
+    desk.batches = ClaudeBatches(profile)
+    (one,) = desk.rejects(1)
+    named = [{call.id: call.model for call in desk.made(one)} for tally in desk.steps([one]) if tally.out or tally.done]
+    made = desk.made(one)
+    assert {call.model for call in made if call.ask == "locate"} == {"claude-sonnet-5-5"}
+    assert {call.model for call in made if call.ask != "locate"} == {"claude-haiku-5-5"}
+    assert all(names.items() <= {call.id: call.model for call in made}.items() for names in named)  # from the first, also while it is out
+    assert {call.ask for call in made if call.usd is not None and call.usd > 0.000_5} == {"locate"}
 
 
 def test_single_failures_are_asked_again_in_the_next_round(at: Callable[..., Desk]) -> None:
@@ -256,15 +271,34 @@ def test_a_server_that_refuses_a_batch_is_paid_nothing(world: World) -> None:
     assert (tally.stopped, tally.lost) == ("unreachable", 0) and [call.usd for call in desk.made(one)] == [0.0, 0.0]
 
 
-def test_results_that_are_gone_at_the_server_are_asked_for_anew(at: Callable[..., Desk]) -> None:
+def test_a_batch_that_the_server_does_not_know_is_kept_until_somebody_gives_it_up(at: Callable[..., Desk]) -> None:
+    """It may be another server, or another key: what is paid for is not written off by itself, and not asked for twice."""
+    desk = at()
+    (one,) = desk.rejects(1)
+    for tally in desk.steps([one]):
+        if tally.out:
+            break
+    batches, (sent,) = dict(desk.stub._batches), desk.made(one)
+    desk.stub._batches.clear()
+    for _ in range(2):
+        tally = desk.runs([one])
+        assert (tally.stopped, tally.unknown, tally.lost, tally.out, tally.done) == ("not_found", sent.batch, 0, 1, 0)
+    assert [(call.kind, call.batch) for call in desk.made(one)] == [("open", sent.batch)] and len(desk.submitted) == 1
+    desk.stub._batches.update(batches)
+    tally = desk.runs([one])
+    assert (tally.lost, tally.done, tally.answered) == (0, 1, WHOLE) and len(desk.made(one)) == WHOLE
+
+
+def test_a_batch_that_is_given_up_counts_as_paid_for_and_is_asked_anew(at: Callable[..., Desk]) -> None:
     desk = at()
     (one,) = desk.rejects(1)
     for tally in desk.steps([one]):
         if tally.out:
             break
     desk.stub._batches.clear()
-    tally = desk.runs([one])
-    assert (tally.lost, tally.done) == (1, 1)
+    tally = desk.runs([one], give_up=True)
+    assert (tally.lost, tally.done, tally.unknown) == (1, 1, "")
+    assert [(call.usd, call.batch) for call in desk.made(one) if call.kind == "open"] == [(None, calls.LOST)]
 
 
 @pytest.mark.parametrize("cap", ["case", "hour", "day"])
@@ -324,8 +358,10 @@ def test_a_case_that_somebody_asks_about_now_is_left_to_them(at: Callable[..., D
     ask = first_ask(desk, one)
     with desk.world.db.begin() as session:
         calls.Purse(session, PLENTY).open(one, ask, "m", 0.1)
+    desk.world.time += timedelta(seconds=239)
     assert desk.runs([one]).aside == {one: "asked_now"} and desk.stub.requests == []
-    desk.world.time += timedelta(hours=1)
+    desk.world.time += timedelta(seconds=2)
+    assert desk.runs([one], call_seconds=3600).aside == {one: "asked_now"}
     assert desk.runs([one]).done == 1
 
 
@@ -418,6 +454,13 @@ def test_it_picks_what_failed_or_abstained_for_want_of_a_model(at: Callable[...,
     world.runs()
     assert [str(world.case(one).state) for one in (waits, ids[2], ids[0])] == 3 * ["drafted"] and desk.stub.calls == 0
     assert pick(world.db, "bank", (), (), 10) == []
+
+
+def test_what_is_picked_as_failed_for_want_of_a_model_can_be_the_end_of_a_draft() -> None:
+    """A single ask ends by the codes of its status or its wire, or stands before a cap; a batch's own codes, and waits, end none."""
+    of_one = {code for code, _ in BY_STATUS.values()} | {"server_error", "unreachable", "timeout", "garbage"}
+    assert of_one | {"spend_cap_case", "spend_cap_hour", "spend_cap_day"} >= FOR_WANT
+    assert not FOR_WANT & {*UNBILLED, "missing", "in_batch"}
 
 
 def test_what_a_model_has_answered_badly_is_not_asked_again_by_itself(at: Callable[..., Desk]) -> None:

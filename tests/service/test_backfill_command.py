@@ -74,6 +74,19 @@ def test_one_round_can_be_handed_over_and_collected_another_day(folder: Path) ->
     assert sum(seen.method == "POST" for seen in stub.requests) == 1
 
 
+def test_a_batch_that_the_server_does_not_know_is_named_and_given_up_only_when_told(folder: Path) -> None:
+    triage(folder, "import", "cases.jsonl")
+    with MessagesStub(NO_RULES, running=1) as stub:
+        triage(folder, "critic", "backfill", "--no-wait", url=stub.url)
+    with MessagesStub(NO_RULES) as other:
+        stopped = triage(folder, "critic", "backfill", "--every", "0", url=other.url)
+        assert stopped.returncode == 75 and "msgbatch_0000 (not_found)" in stopped.stderr and "--give-up" in stopped.stderr
+        assert not any(seen.method == "POST" for seen in other.requests)
+        told = triage(folder, "critic", "backfill", "--every", "0", "--give-up", "--json", url=other.url)
+    found = json.loads(told.stdout)
+    assert told.returncode == 0 and (found["lost"], found["handed_over"], found["asked"]) == (3, 3, 3)
+
+
 def test_a_process_that_is_killed_while_it_waits_pays_for_nothing_twice(folder: Path) -> None:
     triage(folder, "import", "cases.jsonl")
     with MessagesStub(NO_RULES, running=10**6) as stub:

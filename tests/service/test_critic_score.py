@@ -135,6 +135,13 @@ def test_a_draft_that_never_happened_is_no_abstention(
         assert f"NOT MEASURED: {arm} gave no answer to 2 of 2 cases ({code} 2). No figure below counts them." in told
 
 
+def test_a_file_that_cannot_be_written_is_named_before_anything_is_paid(inputs: list[str], tmp_path: Path) -> None:
+    with MessagesStub(reads) as stub:
+        env = {**os.environ, "TRIAGE_CLAUDE_KEY": "sk-of-the-test", "TRIAGE_CLAUDE_URL": stub.url}
+        done = scored(*inputs, "--limit", "1", "--arms", "claude", "--rows", str(tmp_path / "nowhere" / "rows.jsonl"), env=env)
+        assert done.returncode == 64 and "rows.jsonl" in done.stderr and "Traceback" not in done.stderr and stub.requests == []
+
+
 def test_a_question_that_was_not_put_has_no_answer() -> None:
     asking: Any = ScriptedCritic()
     assert _RawComment(asking, load()).answer("a", "c1") == Answer("a", "none", "", failed="not_asked")

@@ -34,6 +34,10 @@ ENDS: dict[str, tuple[dict[str, Any], dict[str, Any] | None, tuple[str, str]]] =
         {"state": "abstained", "hints": [], "outcome": "unclear_ask_back", "reason": "no_effect: none of 3 tries"}, None,
         ("abstained", "unclear_ask_back: no_effect"),
     ),
+    "no hint, an answer to a case that speaks to a machine": (
+        {"state": "abstained", "hints": [], "outcome": "one_off", "reason": "happens once (instructs a machine: the ticket holds encoded text)"}, None,
+        ("abstained", "one_off: happens once"),
+    ),
     "no hint, a failure": ({"state": "failed", "hints": [], "reason": "replay_exit"}, None, ("failed", "replay_exit")),
     "no hint, still waiting": ({"state": "queued", "hints": []}, None, ("failed", "queued")),
     "dismissed": ({"hints": hinted("dismissed", "one_off")}, leader(state="dismissed", reason="wrong_hint"), ("dismissed", "wrong_hint")),

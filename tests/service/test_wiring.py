@@ -8,6 +8,7 @@ import pytest
 
 from service.errors import Misconfigured
 from service.settings import Settings
+from service.store.calls import Caps
 from service.wiring import given_secret, kept_secret
 
 
@@ -39,3 +40,8 @@ def test_many_processes_at_once_share_one_secret(tmp_path: Path) -> None:
     [thread.start() for thread in threads]  # type: ignore[func-returns-value]
     [thread.join() for thread in threads]  # type: ignore[func-returns-value]
     assert len(seen) == 20 and len(set(seen)) == 1
+
+
+def test_each_cap_of_the_settings_is_the_ledger_s_own() -> None:
+    settings = Settings(spend_case_usd=1, spend_hour_usd=2, spend_day_usd=3)
+    assert Caps(**settings.caps()) == Caps(case=1, hour=2, day=3)
