@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rubric import schema
 from rubric.schema import Case
+from service import redaction
 from service.redaction import Masks, comment_key, leaks, mask_document, mask_text, masks_for, pseudonymise, redact, redact_plan, texts
 
 
@@ -277,6 +279,11 @@ def test_a_text_that_masking_makes_too_long_says_that_it_was_cut() -> None:
         len(work["plan"]["reply"]) == 64 * 1024 and work["plan"]["reply"].endswith(" characters]") and "cut after 65536 of" in work["plan"]["reply"]
     )
     assert Case.model_validate(work)
+
+
+def test_the_caps_are_those_of_a_case() -> None:
+    """Redaction may import no more of ours than hygiene, so it says them once more."""
+    assert (redaction.TEXT_CAP, redaction.LABEL_CAP) == (schema.TEXT_CAP, schema.LABEL_CAP)
 
 
 def test_letters_that_nfc_spells_longer_still_make_a_case() -> None:
