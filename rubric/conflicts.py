@@ -295,5 +295,3 @@ CLASHES: tuple[Clash, ...] = (
     Clash(_REPLY, _REPLY, _two_phrases, "one phrase is replaced by two"),
     Clash(_REPLY, _REPLY, _phrase_back, "a phrase comes back that was replaced", both_ways=False),
 )
-ONLY_BY_A_PERSON = frozenset({"change_fallback_agent", "fix_eval_data", "change_attachment_preprocessing"})
-"""recipes whose change is told in free words, which nobody but a person can hold against another"""
