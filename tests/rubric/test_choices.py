@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from rubric.catalogue import load
 from rubric.choices import KINDS, answers
-from rubric.choosing.kinds import MOST_VALUES, one_of
+from rubric.choosing.kinds import MOST_VALUES, as_written, one_of, tool_names
 from rubric.course import course
 from rubric.drafting import Answered, Brief, Drafted, Neighbour
 from rubric.entries import Entry, Inventory
+from rubric.proposals.plan import tools_of
 from rubric.schema import Step
 from tests.samples.small import small_brief
 
@@ -88,6 +89,24 @@ PLAN, BRANCH = entry(Step.plan, *LEAF, value={}), entry(Step.plan, *LEAF, "defau
 def test_a_recipe_whose_form_has_nothing_to_choose_from_is_not_offered(recipe: str, missing: list[Entry], enough: list[Entry]) -> None:
     offered = [[slug for slug, _ in answers(brief_of(entries), CATALOGUE)] for entries in (missing, enough)]
     assert recipe not in offered[0] and recipe in offered[1]
+
+
+SENT = {"name": "send", "to": "customer"}
+
+
+@pytest.mark.parametrize("odd", [None, 3, True, ["send"], {}, {"name": None}, {"name": ["send"]}, {"name": ""}, ""])
+def test_what_is_no_tool_is_neither_offered_nor_in_the_way(odd: Any) -> None:
+    branch = entry(Step.plan, *LEAF, "default", value={}, condition="always", template="late", tools=[odd, SENT, "file", odd])
+    brief = brief_of([PLAN, branch])
+    assert tool_names(brief) == ["file", "send"] and tools_of(branch) == ["send", "file"]
+    assert as_written(brief, ["send", "file", "new"]) == [SENT, "file", "new"]
+
+
+@pytest.mark.parametrize("tools", [None, "send", SENT, 3])
+def test_what_is_no_list_of_tools_holds_none(tools: Any) -> None:
+    branch = entry(Step.plan, *LEAF, "default", value={}, condition="always", template="late", tools=tools)
+    brief = brief_of([PLAN, branch])
+    assert tool_names(brief) == [] and as_written(brief, ["send"]) == ["send"]
 
 
 def test_the_last_of_many_places_in_one_part_can_be_chosen() -> None:
