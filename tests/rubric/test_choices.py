@@ -1,5 +1,6 @@
 """What a model may choose from, in any target: no form without a choice, no recipe that could not be filled in, nothing of the target cut off."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from rubric.drafting import Answered, Brief, Drafted, Neighbour
 from rubric.entries import Entry, Inventory
 from rubric.proposals.plan import tools_of
 from rubric.schema import Step
+from rubric.showing import tickets_like
 from tests.samples.small import small_brief
 
 CATALOGUE = load()
@@ -107,6 +109,20 @@ def test_what_is_no_list_of_tools_holds_none(tools: Any) -> None:
     branch = entry(Step.plan, *LEAF, "default", value={}, condition="always", template="late", tools=tools)
     brief = brief_of([PLAN, branch])
     assert tool_names(brief) == [] and as_written(brief, ["send"]) == ["send"]
+
+
+def test_the_number_of_a_case_means_the_ticket_that_is_shown_under_it() -> None:
+    brief = brief_of([entry(Step.intent, "cards", "other", cues={"card": 3})], "cards/other")
+    rejected = [brief.rejected[0].model_copy(update={"case_id": name}) for name in (brief.case_id, *(f"n{number}" for number in range(14)))]
+    away = rejected[3].model_copy(update={"case": small_brief().case})
+    brief = brief.model_copy(update={"rejected": [*rejected[:3], away, *rejected[4:]]})
+    listed = [f"case {number}" for number in range(1, 13)]
+    kind = KINDS["promote_other_intent"]
+    form: Any = kind.form(brief, "intent:cards.other")
+    assert form["cases"]["items"]["enum"] == listed == re.findall("^case [0-9]+(?=:$)", tickets_like(brief), re.MULTILINE)
+    fields = {"leaf": "lost", "about": "it is lost", "reply": "", "tools": [], "cases": listed}
+    _, change = kind.whole(brief, "intent:cards.other", fields)
+    assert change["cases"] == [brief.case_id, "n0", "n1", *(f"n{number}" for number in range(3, 13))]
 
 
 def test_the_last_of_many_places_in_one_part_can_be_chosen() -> None:
