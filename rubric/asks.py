@@ -18,7 +18,7 @@ from rubric.hygiene import clean, fence
 from rubric.reading import exact
 from rubric.recipes import Change
 from rubric.schema import Span, Value, text_of
-from rubric.showing import comment, like, precedents, rule_as_read, ticket, trace
+from rubric.showing import comment, precedents, rule_as_read, ticket, tickets_like, trace
 from rubric.strict import Unreadable
 
 MOST_RULES, MOST_QUOTES = 3, 5
@@ -175,7 +175,7 @@ def fill_ask(brief: Brief, catalogue: Catalogue, rule: Rule, number: int, recipe
     value = json.dumps(entry.value, ensure_ascii=False)[:3000] if entry is not None else "nothing yet"
     own = {
         "title": card.title, "when": card.when, "names": card.names, "place": place, "value": fence(value, "place"), "rule": _read(rule),
-        "trace": trace(brief), "ticket": ticket(brief), "like": like(brief) if recipe == "promote_other_intent" else "",
+        "trace": trace(brief), "ticket": ticket(brief), "like": tickets_like(brief) if recipe == "promote_other_intent" else "",
         "precedents": precedents(shown), "facts": brief.facts,
     }  # fmt: skip
     return _ask("fill", f"fill {number} {recipe} {place}{_turn(brief)}", record(KINDS[recipe].form(brief, place)), {}, own)

@@ -63,11 +63,14 @@ def _cue_taken(one: Any, other: Any) -> bool:
     return bool(set(_gives(one).items()) & _takes(other))
 
 
+def _start(change: r.PromoteOtherIntent | r.RefineIntentBoundary) -> tuple[str, ...]:
+    """Where the tickets of a change come from: a leaf, or for a new leaf all that its parent could not place."""
+    return (change.from_parent, change.from_leaf) if isinstance(change, r.RefineIntentBoundary) else (change.parent,)
+
+
 def _cue_elsewhere(one: Any, other: Any) -> bool:
     """A cue may speak for several leaves; what contradicts is to send the very same tickets to two of them."""
-    there, parts = _gives(other), ("recipe", "from_parent", "from_leaf")
-    starts = {tuple(getattr(change, part, change.model_dump().get("parent")) for part in parts) for change in (one, other)}
-    return len(starts) == 1 and any(there.get(cue, leaf) != leaf for cue, leaf in _gives(one).items())
+    return _start(one) == _start(other) and any(_gives(other).get(cue, leaf) != leaf for cue, leaf in _gives(one).items())
 
 
 def _builds_on_closed(one: Any, closed: r.RetireLeaf) -> bool:
@@ -295,5 +298,3 @@ CLASHES: tuple[Clash, ...] = (
     Clash(_REPLY, _REPLY, _two_phrases, "one phrase is replaced by two"),
     Clash(_REPLY, _REPLY, _phrase_back, "a phrase comes back that was replaced", both_ways=False),
 )
-ONLY_BY_A_PERSON = frozenset({"change_fallback_agent", "fix_eval_data", "change_attachment_preprocessing"})
-"""recipes whose change is told in free words, which nobody but a person can hold against another"""

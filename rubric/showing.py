@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rubric.drafting import Brief, Precedent
 from rubric.hygiene import fence
 from rubric.inventory import keyed, shown_number
+from rubric.proposals.leaves import like
 from rubric.proposals.plan import taken_branch
 from rubric.reading import template_of
 from rubric.schema import Span, Step, text_of
@@ -43,9 +44,9 @@ def trace(brief: Brief) -> str:
     return fence("\n".join([*lines, f"reply: {plan.reply}"]), "trace", LONGEST)
 
 
-def like(brief: Brief) -> str:
-    found = [one for one in brief.rejected if one.case.plan.leaf == brief.case.plan.leaf and one.case_id != brief.case_id][:12]
-    return "\n".join(f"case {number}:\n{fence(text_of(one.case, 'ticket'), 'ticket', 600)}" for number, one in enumerate(found, start=1))
+def tickets_like(brief: Brief) -> str:
+    shown = enumerate(like(brief), start=1)
+    return "\n".join(f"case {number}:\n{fence(text_of(one.case, 'ticket'), 'ticket', 600)}" for number, one in shown)
 
 
 def precedents(shown: Sequence[Precedent]) -> str:

@@ -22,8 +22,10 @@ _PHONE_LIKE = re.compile(r"(?<!\w)(?<!\d[.,])[+(]?[0-9][0-9 ()/.-]{6,20}[0-9](?!
 _PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*)_([0-9]+)([A-Z]?)>")
 _REGIONS = ("GB", "DE", "US")
 _JOINERS = {0x200C: None, 0x200D: None}
-_FILLERS = dict.fromkeys((0x115F, 0x1160, 0x3164, 0xFFA0), "\u200b")
-"""hidden characters that count as letters, for one that parts words"""
+_HIDDEN, _MARKS = "\u200b\u200c\u200d\ufe0e\ufe0f", "\u0300-\u036f"
+"""the first stands for all that nobody sees anywhere (`_shown_as_one`), the others are hidden where no script needs them; combining accents"""
+_INSIDE, _GAP = f"[{_MARKS}{_HIDDEN}]*", rf"[\s{_HIDDEN}]+"
+_NUMBER_GAP = rf"[{_HIDDEN}]*(?:[\s./-][{_HIDDEN}]*)?"
 
 
 @dataclass
@@ -80,24 +82,23 @@ def _kind_of(key: str) -> str:
 
 
 def _pattern(value: str) -> re.Pattern[str]:
-    """The value in any case, with any spacing, with or without accents and joiners, on either side."""
+    """The value in any case, with any spacing, with or without accents on either side, and whatever is hidden in it or beside it."""
     value = value.translate(_JOINERS)
     if (sum(char.isdigit() for char in value) >= 4 and not any(char.isspace() for char in value.strip())) or value.replace(" ", "").isdigit():
-        spelled = r"[\s./-]?".join(re.escape(char) for char in value if char.isalnum())  # numbers are written with any gaps
+        spelled = _NUMBER_GAP.join(re.escape(char) for char in value if char.isalnum())  # numbers are written with any gaps
         return re.compile(rf"(?<!\w){spelled}(?!\w)", re.IGNORECASE)
-    words = re.split(r"(\s+)", unicodedata.normalize("NFC", value))
-    parts = [r"\s+" if word.isspace() else "".join(_letter(char) for char in word) for word in words]
-    return re.compile(rf"(?<!\w){''.join(parts)}(?!\w)", re.IGNORECASE)
+    words = [_INSIDE.join(map(_letter, word)) + f"[{_MARKS}]*" for word in unicodedata.normalize("NFC", value).split()]
+    return re.compile(rf"(?<!\w){_GAP.join(words)}(?!\w)", re.IGNORECASE)
 
 
 @lru_cache(maxsize=2048)  # sorting the forms of each letter of each name was half of the work of masking
 def _letter(char: str) -> str:
-    """One character as people type it: é for e, ae and a for ä, combining accents after it, or a joiner."""
+    """One character as people type it: é for e, ae and a for ä."""
     if not char.isalpha():
         return re.escape(char)
     base = _fold(char)
     forms = {char, base, *_ACCENTED.get(base, ()), *({base + "e"} if char in "äöüÄÖÜ" else ())}
-    return f"(?:{'|'.join(sorted(map(re.escape, forms), key=lambda form: (-len(form), form)))})[\u0300-\u036f\u200c\u200d]*"
+    return f"(?:{'|'.join(sorted(map(re.escape, forms), key=lambda form: (-len(form), form)))})"
 
 
 def _fold(text: str) -> str:
@@ -120,12 +121,17 @@ def mask_text(text: str, masks: Masks) -> str:
     """Replace known values first, then what looks like an e-mail, IBAN, card or phone number. The text comes back clean (`rubric.hygiene`)."""
     plain, removed = clean(text)
     if removed:  # what nobody sees stands between two words as well as inside one: known values are looked for either way
-        plain, _ = clean(_mask_known(text.translate(_FILLERS), masks))
+        plain, _ = clean(_mask_known(_shown_as_one(text), masks))
     text = _mask_known(plain, masks)
     text = _replace(text, _EMAIL, lambda value: masks.placeholder("EMAIL", value), masks)
     text = _mask_ibans(text, masks)
     text = _replace(text, _CARD, lambda value: masks.placeholder("CARD", value) if luhn.is_valid(re.sub(r"\D", "", value)) else None, masks)
     return _replace(text, _PHONE_LIKE, lambda value: masks.placeholder("PHONE", value) if _is_phone(value) else None, masks)
+
+
+def _shown_as_one(text: str) -> str:
+    """The text with one sign for all that nobody sees wherever it stands: some of it counts as letters, and would hide where a word ends."""
+    return text.translate({ord(char): _HIDDEN[0] for char in set(text) if char not in _HIDDEN and not clean(char)[0]})
 
 
 def _mask_known(text: str, masks: Masks) -> str:

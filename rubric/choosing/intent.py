@@ -4,7 +4,7 @@ from typing import Any
 
 from rubric.choosing.kinds import CUES, SLUG, Fields, Kind, Place, as_written, cues_in, leaves, listed, one_of, path_of, some_of, text, tool_names
 from rubric.drafting import Brief
-from rubric.proposals.leaves import OTHER, cues_of, matched, taken_leaf
+from rubric.proposals.leaves import OTHER, cues_of, like, matched, taken_leaf
 from rubric.reading import customer_text
 
 
@@ -13,15 +13,10 @@ def _other(brief: Brief) -> list[Place]:
     return listed([here]) if here is not None and here.words[-1] == OTHER and len(like(brief)) >= 2 else []
 
 
-def like(brief: Brief) -> list[str]:
-    """Rejections of the same leaf, by id."""
-    return [one.case_id for one in brief.rejected if one.case.plan.leaf == brief.case.plan.leaf and one.case_id != brief.case_id][:12]
-
-
 def _promote(brief: Brief, place: str, fields: Fields) -> tuple[str, dict[str, Any]]:
     entry = brief.inventory.entries[place]
     stay = [one.case_id for one in brief.accepted if one.case.plan.leaf == brief.case.plan.leaf]
-    names = {f"case {number}": name for number, name in enumerate(like(brief), start=1)}
+    names = {f"case {number}": one.case_id for number, one in enumerate(like(brief), start=1)}
     return place, {
         "parent": entry.words[0], "leaf": fields["leaf"], "about": fields["about"], "cues": cues_in(fields), "reply": fields["reply"],
         "tools": as_written(brief, fields["tools"]), "cases": [brief.case_id, *(names[one] for one in fields["cases"] if one in names)],

@@ -8,7 +8,7 @@ from typing import Any
 
 from rubric.drafting import Brief
 from rubric.entries import Entry
-from rubric.inventory import find, shown_number, shown_text
+from rubric.inventory import find, shown_number, shown_text, tool_name
 from rubric.proposals.plan import known_tools, tools_of
 from rubric.schema import Step
 
@@ -101,7 +101,7 @@ def cues_in(fields: Fields) -> dict[str, int]:
 
 def as_written(brief: Brief, names: Sequence[str]) -> list[Any]:
     """Tools written as the target writes them: as an entry somewhere has them, or else like any entry."""
-    written = {name: tool for tool in known_tools(brief) for name in [tool if isinstance(tool, str) else tool.get("name")]}
+    written = {tool_name(tool): tool for tool in known_tools(brief)}
     return [written.get(name, name) for name in names]
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from rubric.drafting import Brief
 from rubric.entries import Entry
-from rubric.inventory import branches, find, template, under
+from rubric.inventory import branches, find, listed_tools, template, tool_name, under
 from rubric.proposals.offer import Offer, signals
 from rubric.publishable import values_of
 from rubric.reading import content, mentions, rendered_from, says, template_of, tokens_of, words
@@ -165,16 +165,14 @@ def _leaf_id(brief: Brief, leaf: str) -> str:
     return entry.id if entry else f"plan:{leaf}"
 
 
-def known_tools(brief: Brief) -> list[Any]:
+def known_tools(brief: Brief) -> list[str | dict[str, Any]]:
     """Every tool that a branch somewhere calls, as it is written there."""
-    return [tool for entry in brief.inventory.of(Step.plan) if isinstance(entry.view.get("tools"), list) for tool in entry.view["tools"]]
+    return [tool for entry in brief.inventory.of(Step.plan) for tool in listed_tools(entry)]
 
 
 def tools_of(entry: Entry) -> list[str]:
     """Names of the tools that a branch calls."""
-    found = entry.view.get("tools")
-    items = found if isinstance(found, list) else []
-    return [item if isinstance(item, str) else str(item.get("name", "")) for item in items if isinstance(item, (str, dict))]
+    return [name for name in map(tool_name, listed_tools(entry)) if name]
 
 
 def _fixed(text: str) -> str:

@@ -205,17 +205,17 @@ def _linted(hint: Hint, brief: Brief, target: Target, catalogue: Catalogue, arou
 
 
 def _write(db: Database, ports: Ports, catalogue: Catalogue, row: cases.CaseRow, answer: _Answer) -> None:
+    why = noted(answer.abstained.reason, row.case) if answer.abstained else f"{len(answer.drafted)} hint(s)"  # looks a case through
     with db.begin() as session:
         case = cases.get(session, row.id)
         if case is None or case.state is not DraftState.queued:
             return  # revised or answered meanwhile
         if answer.abstained:
-            why = noted(answer.abstained.reason, case.case)
             history.move(session, case, DraftState.abstained, by=ports.critic.name, why=why, outcome=answer.abstained.outcome, reason=why)
             return
         kept = calls.cost_of(session, case.id)  # with the calls of a second pass that had no answer
         cost = kept.model_dump() if answer.cost["calls"] and kept.calls else answer.cost
-        history.move(session, case, DraftState.drafted, by=ports.critic.name, why=f"{len(answer.drafted)} hint(s)", reason=None)
+        history.move(session, case, DraftState.drafted, by=ports.critic.name, why=why, reason=None)
         for number, (hint, findings) in enumerate(answer.drafted, start=1):
             text = hint.model_dump(mode="json", by_alias=True)
             row_of_hint = hints.HintRow(

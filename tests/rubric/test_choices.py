@@ -1,5 +1,6 @@
 """What a model may choose from, in any target: no form without a choice, no recipe that could not be filled in, nothing of the target cut off."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,11 +10,13 @@ from hypothesis import strategies as st
 
 from rubric.catalogue import load
 from rubric.choices import KINDS, answers
-from rubric.choosing.kinds import MOST_VALUES, one_of
+from rubric.choosing.kinds import MOST_VALUES, as_written, one_of, tool_names
 from rubric.course import course
 from rubric.drafting import Answered, Brief, Drafted, Neighbour
 from rubric.entries import Entry, Inventory
+from rubric.proposals.plan import tools_of
 from rubric.schema import Step
+from rubric.showing import tickets_like
 from tests.samples.small import small_brief
 
 CATALOGUE = load()
@@ -88,6 +91,38 @@ PLAN, BRANCH = entry(Step.plan, *LEAF, value={}), entry(Step.plan, *LEAF, "defau
 def test_a_recipe_whose_form_has_nothing_to_choose_from_is_not_offered(recipe: str, missing: list[Entry], enough: list[Entry]) -> None:
     offered = [[slug for slug, _ in answers(brief_of(entries), CATALOGUE)] for entries in (missing, enough)]
     assert recipe not in offered[0] and recipe in offered[1]
+
+
+SENT = {"name": "send", "to": "customer"}
+
+
+@pytest.mark.parametrize("odd", [None, 3, True, ["send"], {}, {"name": None}, {"name": ["send"]}, {"name": ""}, ""])
+def test_what_is_no_tool_is_neither_offered_nor_in_the_way(odd: Any) -> None:
+    branch = entry(Step.plan, *LEAF, "default", value={}, condition="always", template="late", tools=[odd, SENT, "file", odd])
+    brief = brief_of([PLAN, branch])
+    assert tool_names(brief) == ["file", "send"] and tools_of(branch) == ["send", "file"]
+    assert as_written(brief, ["send", "file", "new"]) == [SENT, "file", "new"]
+
+
+@pytest.mark.parametrize("tools", [None, "send", SENT, 3])
+def test_what_is_no_list_of_tools_holds_none(tools: Any) -> None:
+    branch = entry(Step.plan, *LEAF, "default", value={}, condition="always", template="late", tools=tools)
+    brief = brief_of([PLAN, branch])
+    assert tool_names(brief) == [] and as_written(brief, ["send"]) == ["send"]
+
+
+def test_the_number_of_a_case_means_the_ticket_that_is_shown_under_it() -> None:
+    brief = brief_of([entry(Step.intent, "cards", "other", cues={"card": 3})], "cards/other")
+    rejected = [brief.rejected[0].model_copy(update={"case_id": name}) for name in (brief.case_id, *(f"n{number}" for number in range(14)))]
+    away = rejected[3].model_copy(update={"case": small_brief().case})
+    brief = brief.model_copy(update={"rejected": [*rejected[:3], away, *rejected[4:]]})
+    listed = [f"case {number}" for number in range(1, 13)]
+    kind = KINDS["promote_other_intent"]
+    form: Any = kind.form(brief, "intent:cards.other")
+    assert form["cases"]["items"]["enum"] == listed == re.findall("^case [0-9]+(?=:$)", tickets_like(brief), re.MULTILINE)
+    fields = {"leaf": "lost", "about": "it is lost", "reply": "", "tools": [], "cases": listed}
+    _, change = kind.whole(brief, "intent:cards.other", fields)
+    assert change["cases"] == [brief.case_id, "n0", "n1", *(f"n{number}" for number in range(3, 13))]
 
 
 def test_the_last_of_many_places_in_one_part_can_be_chosen() -> None:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import TypeAdapter
 
-from rubric.conflicts import CLASHES, ONLY_BY_A_PERSON, against, contradiction, rivals
+from rubric.conflicts import CLASHES, against, contradiction, rivals
 from rubric.findings import named_by
 from rubric.recipes import Change
 from tests.rubric.bank import CHANGES, found, hint
@@ -172,6 +172,10 @@ def test_some_orders_are_no_conflict() -> None:
     assert contradiction(change(RETIRE), change(BRANCH)) is None
     assert contradiction(change(ALTER, tools=["a", "b"]), change(ALTER, tools=["a"])) is None
     assert contradiction(phrase("be patient", ""), phrase("Good day.", "Good day. Be patient!")) is None
+
+
+ONLY_BY_A_PERSON = {"change_fallback_agent", "fix_eval_data", "change_attachment_preprocessing"}
+"""recipes whose change is told in free words, which nobody but a person can hold against another"""
 
 
 def test_every_recipe_is_in_the_table_or_only_for_a_person() -> None:

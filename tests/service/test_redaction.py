@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rubric import schema
 from rubric.schema import Case
+from service import redaction
 from service.redaction import Masks, comment_key, leaks, mask_document, mask_text, masks_for, pseudonymise, redact, redact_plan, texts
 
 
@@ -277,6 +279,47 @@ def test_a_text_that_masking_makes_too_long_says_that_it_was_cut() -> None:
         len(work["plan"]["reply"]) == 64 * 1024 and work["plan"]["reply"].endswith(" characters]") and "cut after 65536 of" in work["plan"]["reply"]
     )
     assert Case.model_validate(work)
+
+
+@pytest.mark.parametrize(
+    ("known", "text", "expected"),
+    [
+        ("Marlene", "Absender:\u200bMar\u00adlene\u200bwohnt hier", "Absender:<NAME_1A>wohnt hier"),
+        ("Marlene", "von\u3164M\u3164a\u200d\u00adr\u2060lene\ufe0f\x01wohnt", "von<NAME_1A>wohnt"),
+        ("Li Wu", "an\u00adLi\u200bWu\u00adgesandt, L\u00adi \u200b W\u00adu\u200bda", "an<NAME_1A> <NAME_1B>gesandt, <NAME_1A> <NAME_1B>da"),
+        ("René", "f\u00adür\u200bRe\u00adne\u0301\u200bda", "für<NAME_1A>da"),
+    ],
+)
+def test_a_name_is_seen_with_hidden_characters_in_it_and_beside_it(known: str, text: str, expected: str) -> None:
+    assert masked(text, name=known) == expected
+
+
+def test_a_number_is_seen_with_hidden_characters_in_it_and_beside_it() -> None:
+    assert masked("Konto\u200b90\u00ad21\u200b-\u200b07\u00ad77\u3164ist", account="9021-0777") == "Konto<ACCOUNT_1>ist"
+
+
+HIDDEN = st.text(SPLIT, min_size=1, max_size=3)
+
+
+@given(value=VALUES, hidden=st.lists(st.just("") | HIDDEN, min_size=40, max_size=40), before=HIDDEN | AROUND, after=HIDDEN | AROUND)
+def test_no_known_value_survives_however_it_is_taken_apart(value: tuple[str, str], hidden: list[str], before: str, after: str) -> None:
+    spelled = "".join(char + gap for char, gap in zip(value[1][:-1], hidden, strict=False)) + value[1][-1]
+    found = re.sub(r"<[A-Z_]+_1[A-Z]?>", "*", masked(f"Absender{before}{spelled}{after}wohnt", **{value[0]: value[1]}))
+    assert not any(word in found for word in value[1].split()), ascii(found)
+
+
+def test_a_long_run_of_hidden_characters_is_looked_through() -> None:
+    """A pattern that tries every way to share them out takes minutes."""
+    masks = masks_for({"name": "Li Wu", "account": "9021-0777"})
+    for run in ("\u200b", "\u200d", "\u0301", " \u200b"):
+        for start in ("Li", "L", "9021", "Li W", "90"):
+            mask_text(start + run * 32_000 + ".", masks)
+    assert masks.hits == 0
+
+
+def test_the_caps_are_those_of_a_case() -> None:
+    """Redaction may import no more of ours than hygiene, so it says them once more."""
+    assert (redaction.TEXT_CAP, redaction.LABEL_CAP) == (schema.TEXT_CAP, schema.LABEL_CAP)
 
 
 def test_letters_that_nfc_spells_longer_still_make_a_case() -> None:
