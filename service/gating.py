@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from connectors.ports import EvalRunner, SuiteRun
-from rubric.gating import GateVerdict, State, SuiteVerdict, judge_gate, judge_suite, rows_path
+from rubric.gating import judge_gate, judge_suite, rows_path
 from rubric.manifest import Manifest, Suite
 from rubric.schema import Step
+from rubric.verdicts import GateVerdict, State, SuiteVerdict
 from service.errors import TriageError
 
 NOT_RUN = "not_run"

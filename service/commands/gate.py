@@ -19,10 +19,11 @@ from typing import IO, Any, NoReturn, TextIO
 
 from connectors.ports import PortError
 from connectors.subprocess_evals import SubprocessEvals
-from rubric.gating import NAMED, SuiteVerdict, escaped
+from rubric.gating import escaped
 from rubric.manifest import Manifest, read_manifest
 from rubric.schema import Step
 from rubric.strict import Unreadable
+from rubric.verdicts import NAMED, SuiteVerdict
 from service.gating import GateRefused, GateReport, SuiteFacts, run_gate
 
 EXIT = {"pass": 0, "fail": 1, "inconclusive": 2, "error": 2}
