@@ -53,8 +53,8 @@ def judge(
         return seen.model_copy(update={"state": "error", "reason": in_words([(unsteady, "not in every run of base")])})
     if min(runs) < FIRST:
         return seen.model_copy(update={"state": "inconclusive", "reason": f"fewer than {FIRST} runs of a side say nothing about rows that vary"})
-    first = [tally([by_id(run.rows) for run in side[:FIRST]]) for side in (base, head)]
-    return _compared(seen, _Runs(before, after, *first, runs), quarantined, waived or {})
+    first_before, first_after = (tally([by_id(run.rows) for run in side[:FIRST]]) for side in (base, head))
+    return _compared(seen, _Runs(before, after, first_before, first_after, runs), quarantined, waived or {})
 
 
 def wants_more(found: SuiteVerdict) -> bool:
