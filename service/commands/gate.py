@@ -37,7 +37,10 @@ Done = tuple[int, dict[str, Any], list[str]]
 
 
 def main(argv: list[str]) -> int:
-    """Run `triage gate …`; `argv` starts with `run` or `noise`. The exit status; see `gate_line.EXAMPLE`."""
+    """Run `triage gate …`; `argv` starts with `run` or `noise`.
+
+    Exit status: 0 pass, or measured; 1 fail; 2 inconclusive or error; 64 the command line is wrong; 130 stopped.
+    """
     try:
         asked = command_line().parse_args(argv)
     except SystemExit as done:
