@@ -1,7 +1,7 @@
 """The gate's judgement: which rows a suite runs on, how its rows are read, what counts as lost, one verdict out of all."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
 
@@ -9,14 +9,10 @@ from rubric.endings import FROM_OUTSIDE
 from rubric.manifest import Manifest, Suite, matches
 from rubric.schema import Step, Value
 from rubric.strict import Unreadable, load_json
+from rubric.verdicts import GRAVITY, ControlVerdict, CureVerdict, GateVerdict, State, SuiteVerdict, in_words
 
-State = Literal["pass", "fail", "inconclusive", "error"]
-GRAVITY: tuple[State, ...] = ("fail", "error", "inconclusive", "pass")
-"""The first of these that occurs is the state of the whole."""
 SHORT = ("no_rows", "too_few_rows")
 """Failures of a suite that ran to its end and showed too little."""
-NAMED = 10
-"""Rows that a reason names; the lists beside it hold all."""
 ROWS_CAP = 100_000
 """Lines of one result file."""
 
@@ -39,64 +35,26 @@ class OneSide(Protocol):
     def failure(self) -> str | None: ...
 
 
-class SuiteVerdict(Value):
-    """How one suite fared. A row stands in at most one of the lists."""
-
-    suite: str
-    step: Step
-    state: State
-    rows_base: int = 0
-    rows_head: int = 0
-    kept: int = 0
-    """rows that passed on base and pass on head"""
-    lost: list[str] = []
-    """passed on base, fail on head"""
-    missing: list[str] = []
-    """were there on base, are not on head"""
-    gained: list[str] = []
-    """failed on base, pass on head"""
-    failing: list[str] = []
-    """fail on both: shown, not blocking"""
-    new: list[str] = []
-    """only on head, and pass"""
-    new_failing: list[str] = []
-    """only on head, and fail"""
-    reason: str = ""
-
-
-class CureVerdict(Value):
-    """Whether the case that a change was made for is cured by it."""
-
-    case_id: str
-    state: Literal["cured", "no_effect", "error"]
-    reason: str = ""
-
-
-class ControlVerdict(Value):
-    """Whether an accepted case still gets the plan it got."""
-
-    case_id: str
-    state: Literal["same", "declared", "changed", "error"]
-    """declared: it changed as the hint said it would"""
-    reason: str = ""
-
-
-class GateVerdict(Value):
-    state: State
-    reasons: list[str] = []
-
-
-def judge_suite(step: Step, suite: Suite, base: OneSide, head: OneSide) -> SuiteVerdict:
+def judge_suite(step: Step, suite: Suite, base: OneSide, head: OneSide, waived: Mapping[str, str] | None = None) -> SuiteVerdict:
     """Compare two runs of one suite row by row; the totals decide nothing.
+
+    `waived`: row → the reason of a person who lets it be lost; a blank reason is none. Suites whose rows vary need `rubric.noise.judge`.
+    """
+    if suite.kind == "sampled":
+        reason = "one run of each side says nothing about rows that vary"
+        return SuiteVerdict(suite=suite.id, step=step, state="inconclusive", reason=reason)
+    seen = look(step, suite, base, head)
+    return seen if seen.state != "pass" else _compared(seen, by_id(base.rows), by_id(head.rows), waived or {})
+
+
+def look(step: Step, suite: Suite, base: OneSide, head: OneSide) -> SuiteVerdict:
+    """Whether both sides gave something to compare: `pass`, still without a row.
 
     Head alone failing to run is head's fault (fail), unless it was ended from outside (error: it can be tried again); base failing
     leaves nothing to compare with (error).
     """
-    if suite.kind == "sampled":
-        reason = "sampled suites are not judged yet: one run of each side says nothing about rows that vary"
-        return SuiteVerdict(suite=suite.id, step=step, state="inconclusive", reason=reason)
-    before, after = _by_id(base.rows), _by_id(head.rows)
-    broken_base, broken_head = _broken(suite, base, before), _broken(suite, head, after)
+    before, after = by_id(base.rows), by_id(head.rows)
+    broken_base, broken_head = broken(suite, base), broken(suite, head)
     seen = SuiteVerdict(suite=suite.id, step=step, state="pass", rows_base=len(before), rows_head=len(after))
     ran_short = head.failure is None or head.failure in SHORT
     if broken_head and head.failure not in FROM_OUTSIDE and (not broken_base or ran_short):
@@ -104,16 +62,18 @@ def judge_suite(step: Step, suite: Suite, base: OneSide, head: OneSide) -> Suite
     if broken_base or broken_head:
         reason = "; ".join(f"on {name}: {why}" for name, why in (("base", broken_base), ("head", broken_head)) if why)
         return seen.model_copy(update={"state": "error", "reason": reason})
-    return _compared(seen, before, after)
+    return seen
 
 
-def _compared(seen: SuiteVerdict, before: dict[str, bool], after: dict[str, bool]) -> SuiteVerdict:
+def _compared(seen: SuiteVerdict, before: dict[str, bool], after: dict[str, bool], waived: Mapping[str, str]) -> SuiteVerdict:
     both = [row for row in before if row in after]
-    lost = [row for row in both if before[row] and not after[row]]
+    fallen = [row for row in both if before[row] and not after[row]]
+    excused = excuses(fallen, waived)
+    lost = [row for row in fallen if row not in excused]
     missing = [row for row in before if row not in after]
     new_failing = [row for row in after if row not in before and not after[row]]
     blocking = [(lost, "lost (passed on base, not on head)"), (missing, "of base missing on head"), (new_failing, "new on head and failing")]
-    reason = "; ".join(f"{len(rows)} {what}: {_some(rows)}" for rows, what in blocking if rows)
+    reason = in_words(blocking)
     return SuiteVerdict(
         suite=seen.suite,
         step=seen.step,
@@ -127,11 +87,18 @@ def _compared(seen: SuiteVerdict, before: dict[str, bool], after: dict[str, bool
         failing=[row for row in both if not before[row] and not after[row]],
         new=[row for row in after if row not in before and after[row]],
         new_failing=new_failing,
+        waived=excused,
         reason=reason,
     )
 
 
-def _by_id(rows: Sequence[CheckedRow]) -> dict[str, bool]:
+def excuses(rows: Iterable[str], waived: Mapping[str, str]) -> dict[str, str]:
+    """The rows that a person gave a reason for. Words are asked for: a waiver that says nothing cannot be judged by anybody later."""
+    return {row: waived[row] for row in rows if waived.get(row, "").strip()}
+
+
+def by_id(rows: Sequence[CheckedRow]) -> dict[str, bool]:
+    """row → passed, in the order of the run."""
     found: dict[str, bool] = {}
     for row in rows:
         # A runner refuses a row that stands twice; if one does not, the worse of the two counts.
@@ -139,8 +106,9 @@ def _by_id(rows: Sequence[CheckedRow]) -> dict[str, bool]:
     return found
 
 
-def _broken(suite: Suite, side: OneSide, rows: dict[str, bool]) -> str:
+def broken(suite: Suite, side: OneSide) -> str:
     """Why a side has no result to compare, in words; empty when it has one."""
+    rows = by_id(side.rows)
     if side.failure is not None and side.failure not in SHORT:
         return f"the suite could not run ({side.failure})"
     if not rows:
@@ -186,10 +154,6 @@ def rows_path(manifest: Manifest, step: Step, suite: Suite, paths: Iterable[str]
         path for path in paths if step.value in path.split("/")[:-1] and manifest.is_protected(path) and any(matches(path, glob) for glob in globs)
     ]
     return found[0] if len(found) == 1 else None
-
-
-def _some(rows: list[str]) -> str:
-    return " ".join(rows[:NAMED]) + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
 
 
 def _one_line(text: str) -> str:

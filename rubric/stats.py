@@ -29,6 +29,16 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / (1 << different))
 
 
+def fisher(first: int, of_first: int, second: int, of_second: int) -> float:
+    """Exact one-sided p that the second share is smaller than the first (Fisher 1935): the chance of a split at least as much so, the total given.
+
+    1 when nothing was counted on either side.
+    """
+    total, every = first + second, math.comb(of_first + of_second, first + second)
+    as_far = range(first, min(of_first, total) + 1)
+    return sum(math.comb(of_first, hits) * math.comb(of_second, total - hits) for hits in as_far) / every
+
+
 def by_cluster(values: Sequence[float], clusters: Sequence[str], bounds: tuple[float, float]) -> tuple[float, float]:
     """95 % interval of a mean whose values come in clusters, one cause each: whole clusters are drawn again (bootstrap, percentiles).
 

@@ -9,21 +9,18 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from connectors.ports import EvalRunner, SuiteRun
-from rubric.gating import GateVerdict, State, SuiteVerdict, judge_gate, judge_suite, rows_path
-from rubric.manifest import Manifest, Suite
+from rubric.gating import judge_gate, rows_path
+from rubric.manifest import Manifest
+from rubric.noise import FULL, tally
 from rubric.schema import Step
+from rubric.verdicts import GateVerdict, State, SuiteVerdict
 from service.errors import TriageError
-
-NOT_RUN = "not_run"
-"""Failure of a suite that there is no point in running yet."""
-Exam = tuple[Step, Suite, str | None, Path | None]
-"""One suite to run, its rows file in the tree, and the copy that it gets."""
+from service.turns import Exam, Side, judged, together
 
 
 class GateRefused(TriageError):
@@ -38,7 +35,7 @@ class GateRefused(TriageError):
 
 @dataclass(frozen=True)
 class SuiteFacts:
-    """What a suite was run on and what it took, in seconds; the details say why a side gave nothing."""
+    """What a suite was run on and what all its runs took, in seconds; the details say why a side gave nothing."""
 
     rows_file: str | None = None
     seconds_base: float = 0.0
@@ -93,12 +90,15 @@ def run_gate(
     steps: Collection[Step] | None = None,
     scratch: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
+    quarantined: Mapping[str, Collection[str]] = {},
+    waived: Mapping[str, Mapping[str, str]] = {},
 ) -> GateReport:
-    """Run the suites of all affected steps on both trees, side by side, and judge row by row.
+    """Run the suites of all affected steps on both trees, side by side, and judge row by row; sampled suites are run again and again.
 
     Both trees are throw-away copies; protected files of `head_tree` are overwritten. `manifest` is base's.
     `extra_rows`: suite id → rows to append to base's, for both sides. `steps`: only these; leaving out an affected one
-    keeps the gate from passing. `scratch`: where the rows wait meanwhile. Raises `GateRefused` for trees with links.
+    keeps the gate from passing. `scratch`: where rows and copies wait. `quarantined`: suite id → rows of sampled suites that are too
+    noisy to judge by. `waived`: suite id → row → the reason of a person. Raises `GateRefused` for trees with links.
     """
     start = time.monotonic()
     extra = dict(extra_rows or {})
@@ -106,22 +106,49 @@ def run_gate(
     affected = _affected(manifest, changed, set(extra))
     chosen = affected if steps is None else set(steps)
     with tempfile.TemporaryDirectory(prefix="rows-", dir=scratch) as folder:
-        # Copied before anything runs: what a suite does to its tree must not reach the rows of the next one.
-        exams = _exams(manifest, chosen, base_tree, extra, Path(folder))
-        base, head = _both_sides(exams, base_tree, head_tree, runner, tell)
-    suites = tuple(judge_suite(step, suite, *runs) for (step, suite, _, _), *runs in zip(exams, base, head, strict=True))
+        exams = _exams(manifest, chosen, base_tree, extra, Path(folder, "rows"))
+        base, head = (Side(name, tree, Path(folder), exams) for name, tree in (("base", base_tree), ("head", head_tree)))
+        suites = judged(exams, base, head, quarantined, waived, lambda side, which: side.run(which, runner, tell))
     return GateReport(
         verdict=_whole(suites, affected - chosen),
         changed=tuple(changed),
         affected=_in_order(affected),
         steps=_in_order({verdict.step for verdict in suites}),
         from_base=tuple(from_base),
-        suites=suites,
-        facts={
-            old.suite: SuiteFacts(exam[2], old.seconds, new.seconds, old.detail, new.detail) for exam, old, new in zip(exams, base, head, strict=True)
-        },
+        suites=tuple(suites),
+        facts={suite.id: _facts(path, base.runs[suite.id], head.runs[suite.id]) for _, suite, path, _ in exams},
         seconds=round(time.monotonic() - start, 3),
     )
+
+
+def measure_noise(
+    tree: Path,
+    manifest: Manifest,
+    runner: EvalRunner,
+    *,
+    k: int = FULL,
+    scratch: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    failed: Callable[[str, str], None] = lambda suite, why: None,
+) -> dict[str, dict[str, tuple[int, int]]]:
+    """Run every sampled suite `k` times on one tree that does not change: suite id → row → (passes, runs). `rubric.noise.noisy` reads it.
+
+    A suite of which any run gives no result has no rows here; `failed` is told its id and why. The tree is not written to.
+    Raises `GateRefused` for a tree with links.
+    """
+    with tempfile.TemporaryDirectory(prefix="noise-", dir=scratch) as folder:
+        every = _exams(manifest, set(Step), tree, {}, Path(folder, "rows"))
+        exams = [exam for exam in every if exam[1].kind == "sampled"]
+        halves = [Side(name, tree, Path(folder), exams, times) for name, times in (("one", (k + 1) // 2), ("two", k // 2))]
+        together(halves, lambda side: side.run(exams, runner, tell))
+    found = {}
+    for _, suite, _, _ in exams:
+        runs = [run for side in halves for run in side.runs[suite.id]]
+        broken = next((run for run in runs if run.failure), None)
+        if broken:
+            failed(suite.id, f"{broken.failure}: {broken.detail}")
+        found[suite.id] = {} if broken else tally([{row.row: row.passed for row in run.rows} for run in runs])
+    return found
 
 
 def overlay(base_tree: Path, head_tree: Path, manifest: Manifest) -> list[str]:
@@ -182,6 +209,7 @@ def _affected(manifest: Manifest, changed: Sequence[str], with_rows: set[str]) -
 
 
 def _exams(manifest: Manifest, steps: Collection[Step], tree: Path, extra: dict[str, str], folder: Path) -> list[Exam]:
+    """The suites to run. Rows are copied before anything runs: what a suite does to its tree must not reach those of the next one."""
     exams: list[Exam] = []
     paths = tree_paths(tree)
     for step, suite in manifest.suites(set(steps)):
@@ -190,7 +218,7 @@ def _exams(manifest: Manifest, steps: Collection[Step], tree: Path, extra: dict[
             exams.append((step, suite, None, None))
             continue
         copy = folder / suite.id / Path(path).name
-        copy.parent.mkdir()
+        copy.parent.mkdir(parents=True)
         data, more = (tree / path).read_bytes(), extra.get(suite.id, "").encode()
         copy.write_bytes(data + (b"\n" if more and data and not data.endswith(b"\n") else b"") + more)
         exams.append((step, suite, path, copy))
@@ -200,24 +228,9 @@ def _exams(manifest: Manifest, steps: Collection[Step], tree: Path, extra: dict[
     return exams
 
 
-def _both_sides(
-    exams: Sequence[Exam], base_tree: Path, head_tree: Path, runner: EvalRunner, tell: Callable[[str], None]
-) -> tuple[list[SuiteRun], list[SuiteRun]]:
-    """One thread a side: two suites never run in the same tree at once."""
-    with ThreadPoolExecutor(2) as pool:
-        base, head = (pool.submit(_side, name, tree, exams, runner, tell) for name, tree in (("base", base_tree), ("head", head_tree)))
-        return base.result(), head.result()
-
-
-def _side(name: str, tree: Path, exams: Sequence[Exam], runner: EvalRunner, tell: Callable[[str], None]) -> list[SuiteRun]:
-    runs = []
-    for _, suite, _, rows in exams:
-        if suite.kind == "sampled":
-            runs.append(SuiteRun(suite.id, failure=NOT_RUN))
-            continue
-        runs.append(runner.run_suite(suite, tree, rows))
-        tell(f"{suite.id} on {name}: {runs[-1].failure or f'{len(runs[-1].rows)} rows'}, {runs[-1].seconds:.2f} s")
-    return runs
+def _facts(rows_file: str | None, base: Sequence[SuiteRun], head: Sequence[SuiteRun]) -> SuiteFacts:
+    took_base, took_head = (round(sum(run.seconds for run in side), 3) for side in (base, head))
+    return SuiteFacts(rows_file, took_base, took_head, base[-1].detail, head[-1].detail)
 
 
 def _whole(verdicts: Sequence[SuiteVerdict], left_out: set[Step]) -> GateVerdict:

@@ -50,7 +50,11 @@ ROOMS = (
     Room("ground: database", "service/db.py", "", "sqlalchemy sqlmodel"),
     Room("ground: redaction", "service/redaction.py", "rubric.hygiene", "phonenumbers stdnum"),
     Room("aides that know the rubric", "service/wording.py service/treepolicy.py", "rubric.*"),
-    Room("aides that hold a door", "service/targets.py service/gating.py service/eval_rows.py", f"{GROUND} connectors.ports rubric.*"),
+    Room(
+        "aides that hold a door",
+        "service/targets.py service/gating.py service/turns.py service/eval_rows.py",
+        f"{GROUND} service.turns connectors.ports rubric.*",
+    ),
     Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.gating service.trials connectors.ports rubric.*"),
     Room(
         "answering",
@@ -96,7 +100,11 @@ ROOMS = (
         "fastapi starlette pydantic.SecretStr",
     ),
     Room("command table", "service/cli.py"),
-    Room("command: gate", "service/commands/gate.py", "service.gating connectors.ports connectors.subprocess_evals rubric.*"),
+    Room(
+        "command: gate",
+        "service/commands/gate.py service/commands/gate_line.py service/commands/gate_pages.py",
+        "service.gating service.commands.gate_line service.commands.gate_pages connectors.ports connectors.subprocess_evals rubric.*",
+    ),
     Room(
         "command: demo",
         "service/commands/demo.py",

@@ -1,4 +1,4 @@
-"""`triage gate run`: the gate on two commits of a repository on this machine, as CI or a person at a desk wants it.
+"""`triage gate run` and `noise`: the gate on commits of a repository on this machine, as CI or a person at a desk wants it.
 
 The repository is foreign: git gets no hooks, no filters, no configuration of the user, and no network.
 """
@@ -19,58 +19,37 @@ from typing import IO, Any, NoReturn, TextIO
 
 from connectors.ports import PortError
 from connectors.subprocess_evals import SubprocessEvals
-from rubric.gating import NAMED, SuiteVerdict, escaped
+from rubric.gating import escaped
 from rubric.manifest import Manifest, read_manifest
 from rubric.schema import Step
 from rubric.strict import Unreadable
-from service.gating import GateRefused, GateReport, SuiteFacts, run_gate
+from service.commands.gate_line import command_line
+from service.commands.gate_pages import gate_page, noise_of, noise_page
+from service.gating import GateRefused, measure_noise, run_gate
 
 EXIT = {"pass": 0, "fail": 1, "inconclusive": 2, "error": 2}
-USAGE = 64
-"""As sysexits.h has it; argparse's own 2 means `inconclusive or error` here."""
 FILES_CAP, BYTES_CAP = 50_000, 500 * 1000 * 1000
 """Largest tree that is exported, in files and bytes."""
-HELP = """\
-Runs the step evals of a repository on two commits and compares them row by row: a row that passed on BASE and does
-not pass on HEAD is lost, and one lost row fails the gate. Which suites run follows from the changed paths and from
-triage.yaml. That file, the eval rows and all other protected files are taken from BASE for both sides, so HEAD
-cannot change its own exam.
-
-The suites run as plain processes of yours. Do not use this on code that you would not run yourself.
-"""
-EXAMPLE = """\
-example:
-  triage gate run --repo ../support-drafts --base main --head lower-email-weight
-  triage gate run --base origin/main --head HEAD --json > gate.json     # in CI, inside the repository
-
-exit status:
-  0   pass: all rows kept, no row missing, no new row failing
-  1   fail: HEAD loses rows, or its suites cannot run
-  2   inconclusive or error: nothing was judged; the last line says why
-  64  the command line is wrong
-"""
 Entries = Mapping[str, tuple[str, str, int]]
 """path → (mode, object id, size in bytes) of a commit"""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        sys.stderr.write(f"{self.prog}: {escaped(message)}\n")
-        raise SystemExit(USAGE)
+Done = tuple[int, dict[str, Any], list[str]]
+"""Exit status, the report as JSON, and as lines of text."""
 
 
 def main(argv: list[str]) -> int:
-    """Run `triage gate …`; `argv` starts with `run`. The exit status; see `EXAMPLE`."""
+    """Run `triage gate …`; `argv` starts with `run` or `noise`.
+
+    Exit status: 0 pass, or measured; 1 fail; 2 inconclusive or error; 64 the command line is wrong; 130 stopped.
+    """
     try:
-        asked = _parser().parse_args(argv)
+        asked = command_line().parse_args(argv)
     except SystemExit as done:
         return int(done.code or 0)
     try:
         with tempfile.TemporaryDirectory(prefix="triage-gate-") as folder:
             runner = SubprocessEvals(Path(folder, "runs"), python=asked.python, path=os.environ.get("PATH", os.defpath))
             with _ended_by_signals(runner):
-                report, found = _gate(asked, Path(folder), runner)
+                status, found, page = (_gate if asked.command == "run" else _noise)(asked, Path(folder), runner)
     except (GateRefused, Unreadable, PortError) as error:
         message = escaped(str(error))
         if asked.json:
@@ -80,26 +59,11 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         _write(sys.stderr, "triage gate: stopped; the suites were ended")
         return 130
-    _write(sys.stdout, json.dumps({**report.to_json(), **found}, indent=1) if asked.json else "\n".join(_page(report, found)))
-    return EXIT[report.state]
+    _write(sys.stdout, json.dumps(found, indent=1) if asked.json else "\n".join(page))
+    return int(status)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="triage gate", description="The eval gate.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    plain = argparse.RawDescriptionHelpFormatter
-    run = commands.add_parser("run", help="judge HEAD against BASE", description=HELP, epilog=EXAMPLE, formatter_class=plain)
-    run.add_argument("--repo", type=Path, default=Path(), metavar="PATH", help="the repository (default: the current folder)")
-    run.add_argument("--base", required=True, metavar="REF", help="commit, branch or tag that is good today")
-    run.add_argument("--head", required=True, metavar="REF", help="commit, branch or tag with the change")
-    steps = [step.value for step in Step]
-    run.add_argument("--step", action="append", choices=steps, metavar="S", help=f"run only this step's suites; may be repeated: {' '.join(steps)}")
-    run.add_argument("--json", action="store_true", help="print the whole report as JSON")
-    run.add_argument("--python", default=sys.executable, metavar="PATH", help="what `python` in triage.yaml means (default: this one)")
-    return parser
-
-
-def _gate(asked: argparse.Namespace, folder: Path, runner: SubprocessEvals) -> tuple[GateReport, dict[str, Any]]:
+def _gate(asked: argparse.Namespace, folder: Path, runner: SubprocessEvals) -> Done:
     git = _Git(asked.repo)
     base, head = git.commit(asked.base), git.commit(asked.head)
     entries = {"base": git.entries(base), "head": git.entries(head)}
@@ -114,7 +78,21 @@ def _gate(asked: argparse.Namespace, folder: Path, runner: SubprocessEvals) -> t
     tell(f"{len(changed)} paths changed, running suites")
     steps = {Step(name) for name in asked.step} if asked.step else None
     report = run_gate(trees["base"], trees["head"], changed, manifest, runner, steps=steps, scratch=folder, tell=tell)
-    return report, {"base": base, "head": head, "base_is_ancestor": git.is_ancestor(base, head)}
+    found = {**report.to_json(), "base": base, "head": head, "base_is_ancestor": git.is_ancestor(base, head)}
+    return EXIT[report.state], found, gate_page(report, found)
+
+
+def _noise(asked: argparse.Namespace, folder: Path, runner: SubprocessEvals) -> Done:
+    git = _Git(asked.repo)
+    base = git.commit(asked.base)
+    entries = git.entries(base)
+    manifest = _manifest(git, entries, asked.base, base)
+    git.export({folder / "base": entries})
+    why: dict[str, str] = {}
+    tell = _tell if sys.stderr.isatty() else lambda line: None
+    measured = measure_noise(folder / "base", manifest, runner, k=asked.runs, scratch=folder, tell=tell, failed=why.__setitem__)
+    found = {"base": base, "runs": asked.runs, "suites": [noise_of(suite, counts, why.get(suite)) for suite, counts in measured.items()]}
+    return EXIT["error"] if why else 0, found, noise_page(found)
 
 
 def _manifest(git: "_Git", entries: Entries, name: str, commit: str) -> Manifest:
@@ -247,39 +225,6 @@ def _ended_by_signals(runner: SubprocessEvals) -> Iterator[None]:
     finally:
         for name, handler in before:
             signal.signal(name, handler)
-
-
-def _page(report: GateReport, found: Mapping[str, Any]) -> list[str]:
-    affected = " ".join(step.value for step in report.affected) or "none"
-    lines = [
-        f"gate            {found['base'][:10]} (base) -> {found['head'][:10]} (head)",
-        f"changed         {_some(report.changed)}",
-        f"affected steps  {affected}",
-    ]
-    if report.from_base:
-        lines.append(f"from base       {_some(report.from_base)}  (head's own version was not used)")
-    if not found["base_is_ancestor"]:
-        lines.append("note            base is not an ancestor of head: what base gained since they parted counts as removed by head")
-    lines += ["", f"{'suite':<24} {'verdict':<13} {'base':>6} {'head':>6} {'kept':>6} {'gained':>6} {'lost':>6} {'seconds':>8}"]
-    for suite in report.suites:
-        lines += _suite_lines(suite, report.facts[suite.suite])
-    return [*lines, "", f"verdict: {report.state} in {report.seconds:.2f} s", *(f"  {escaped(reason)}" for reason in report.verdict.reasons)]
-
-
-def _suite_lines(row: SuiteVerdict, facts: SuiteFacts) -> list[str]:
-    figures = " ".join(f"{number:>6}" for number in (row.rows_base, row.rows_head, row.kept, len(row.gained), len(row.lost)))
-    lines = [f"{row.suite:<24} {row.state:<13} {figures} {max(facts.seconds_base, facts.seconds_head):>8.2f}"]
-    named = {"lost": row.lost, "missing": row.missing, "new, failing": row.new_failing, "failing on both": row.failing}
-    lines += [f"    {what}: {_some(rows)}" for what, rows in named.items() if rows]
-    for side, detail in (("base", facts.detail_base), ("head", facts.detail_head)):
-        if detail:
-            lines.append(f"    on {side}: " + detail.replace("\\n", "\n      | "))
-    return lines
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = " ".join(escaped(name) for name in names[:NAMED])
-    return shown + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _tell(line: str) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from connectors.ports import PortError, Ports, ReplayAnswer
 from rubric.expectations import difference, judge
-from rubric.gating import ControlVerdict, CureVerdict, GateVerdict, judge_gate
+from rubric.gating import judge_gate
 from rubric.hygiene import cut
 from rubric.manifest import Manifest, Replay
 from rubric.schema import Hint, Plan, Verdict
+from rubric.verdicts import ControlVerdict, CureVerdict, GateVerdict
 from service.db import Database
 from service.gating import GateRefused, GateReport, run_gate
 from service.lifecycle import GateState, PullState

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from rubric.gating import ControlVerdict, CureVerdict, SuiteVerdict, escaped, judge_gate, judge_suite, read_plans, read_rows, rows_path
+from rubric.gating import escaped, judge_gate, judge_suite, read_plans, read_rows, rows_path
 from rubric.manifest import Manifest, Suite
 from rubric.schema import Step
 from rubric.strict import Unreadable
+from rubric.verdicts import ControlVerdict, CureVerdict, SuiteVerdict
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,17 @@ def test_a_row_twice_counts_as_its_worse_half():
 
 
 @pytest.mark.parametrize("head", [side("a"), side("", "a"), side(failure="timeout")])
-def test_sampled_suites_never_pass_yet(head):
+def test_one_run_of_a_sampled_suite_is_never_judged(head):
     found = judged(side("a"), head, kind="sampled")
-    assert found.state == "inconclusive" and "sampled" in found.reason
+    assert found.state == "inconclusive" and "one run of each side" in found.reason
+
+
+def test_a_waived_row_does_not_block_and_says_why():
+    found = judge_suite(Step.fetch, suite(), side("abc"), side("a", "bc"), {"b": "known", "c": "  ", "a": "not needed"})
+    assert (found.state, found.lost, found.waived) == ("fail", ["c"], {"b": "known"})
+    assert judge_suite(Step.fetch, suite(), side("ab"), side("a", "b"), {"b": "known"}).state == "pass"
+    assert judge_suite(Step.fetch, suite(), side("ab"), side("a"), {"b": "known"}).missing == ["b"]
+    assert judge_suite(Step.fetch, suite(), side("a"), side("a", "b"), {"b": "known"}).new_failing == ["b"]
 
 
 def test_long_lists_are_cut_in_words_only():

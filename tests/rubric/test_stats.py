@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rubric.stats import by_cluster, mcnemar, wilson
+from rubric.stats import by_cluster, fisher, mcnemar, wilson
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,26 @@ def test_the_exact_p_of_pairs(first: int, second: int, p: float) -> None:
 
 def test_the_p_of_many_pairs_can_still_be_counted() -> None:
     assert 0 < mcnemar(900, 100) < 1e-100 and mcnemar(3000, 3000) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "of", "p"),
+    [(8, 8, 8, 1.0), (8, 4, 8, 70 / 1820), (8, 3, 8, 56 / 4368), (8, 0, 8, 1 / 12870), (3, 0, 3, 1 / 20), (3, 1, 4, 17 / 70), (0, 0, 0, 1.0)],
+)
+def test_the_exact_p_of_two_shares(first: int, second: int, of: int, p: float) -> None:
+    """By hand from the hypergeometric distribution; 3 of 4 against 1 of 4 is Fisher's lady tasting tea."""
+    assert fisher(first, of, second, of) == pytest.approx(p)
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 12), st.integers(0, 12))
+def test_a_smaller_second_share_has_a_smaller_p(first: int, no: int, second: int, other: int) -> None:
+    of_first, of_second = first + no, second + other
+    p = fisher(first, of_first, second, of_second)
+    assert 0 < p <= 1
+    if second:
+        assert fisher(first, of_first, second - 1, of_second) <= p + 1e-12
+    # Both tails hold the split itself, so together they are more than the whole.
+    assert p + fisher(second, of_second, first, of_first) >= 1 - 1e-12
 
 
 def test_clusters_are_drawn_whole() -> None:

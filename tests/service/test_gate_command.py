@@ -258,12 +258,104 @@ def test_named_steps_only(repo, report):
     assert (code, found["state"], found["suites"]) == (2, "inconclusive", [])
 
 
-def test_a_sampled_suite_is_not_run_and_never_passes(repo, report):
-    repo.commit({"triage.yaml": MANIFEST.replace("min_rows: 2}", "min_rows: 2, kind: sampled}")})
-    repo.git("branch", "-f", "base")
-    repo.commit(fetch(do="open('/nowhere/x', 'w')"))
+# Suites whose rows vary
+
+
+@pytest.fixture
+def sampled(repo, tmp_path):
+    """Commits a fetch step whose row a passes as told, run by run, and which no other row hangs on."""
+
+    def commit(told, name):
+        log = tmp_path / name
+        # Where an append ends is this run's number, though two may run at once.
+        code = f"import os; f = os.open({str(log)!r}, os.O_APPEND | os.O_CREAT | os.O_WRONLY); os.write(f, b'x'); n = os.lseek(f, 0, 1) - 1; config['a'] = int({told!r}[n])"
+        repo.commit({"triage.yaml": MANIFEST.replace("min_rows: 2}", "min_rows: 2, kind: sampled}"), **fetch(do=code)})
+        return lambda: log.stat().st_size
+
+    def both(base, head):
+        runs_base = commit(base, "base.log")
+        repo.git("branch", "-f", "base")
+        return runs_base, commit(head, "head.log")
+
+    return both
+
+
+def test_a_sampled_suite_is_run_three_times(report, sampled):
+    runs = sampled("1" * 9, "1" * 9)
     code, found = report()
-    assert (code, found["state"]) == (2, "inconclusive") and "sampled" in only(found)["reason"]
+    assert (code, found["state"], only(found)["runs"], *(run() for run in runs)) == (0, "pass", [3, 3], 3, 3)
+
+
+def test_a_suspect_of_a_sampled_suite_is_shown_with_its_counts(gate, sampled):
+    runs = sampled("1" * 9, "110111110")
+    code, out, _ = gate()
+    assert code == 0 and "runs: 8 on base, 8 on head; 1 under suspicion after the first 3\n      8/8 -> 7/8     ra\n" in out
+    assert [run() for run in runs] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "word"), [("0" * 9, 1, "    lost: ra\n"), ("000011110", 2, "    may be lost, a person has to look: ra\n")]
+)
+def test_a_row_that_falls_in_a_sampled_suite_does_not_pass(gate, sampled, head, status, word):
+    sampled("1" * 9, head)
+    code, out, _ = gate()
+    assert code == status and word in out and f"-> {head[:8].count('1')}/8" in out
+
+
+def test_a_sampled_suite_that_cannot_run_is_run_once(report, repo, sampled):
+    runs, _ = sampled("1" * 9, "1" * 9)
+    repo.commit(fetch(do="sys.exit(3)"))
+    code, found = report()
+    assert (code, found["state"], only(found)["runs"], runs()) == (1, "fail", [3, 1], 3) and "exit_code" in only(found)["reason"]
+
+
+@pytest.fixture
+def noise(repo, capfd):
+    def run(*words):
+        code = main(["noise", "--repo", str(repo.path), "--base", "base", *words])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def test_noise_shows_the_rows_that_vary_by_themselves(noise, sampled, repo):
+    runs, _ = sampled("01" * 6, "")
+    code, out, err = noise("--runs", "6")
+    assert (code, err, runs()) == (0, "", 6) and repo.git("rev-parse", "base")[:10] in out
+    assert "fetch-golden             3 rows, 1 noisy, 0 for quarantine" in out and "3/6   19% to  81%  judged      ra" in out
+    assert "plan-golden              3 rows, 0 noisy" in out
+    code, out, _ = noise("--runs", "2", "--json")
+    found = json.loads(out)
+    assert found["runs"] == 2 and found["suites"][0]["noisy"] == [{"row": "ra", "passes": 1, "runs": 2, "quarantined": False}]
+
+
+def test_noise_says_which_rows_quarantine_would_take(noise, sampled, repo):
+    rows = "".join(json.dumps({"id": f"r{key}", "key": key, "expected": 1}) + "\n" for key in "abdef")
+    repo.commit({"evals/fetch/cases.jsonl": rows})
+    sampled("01" * 6, "")
+    code, out, _ = noise()
+    assert code == 0 and "5 rows, 1 noisy, 1 for quarantine" in out and "quarantine  ra" in out
+
+
+def test_noise_of_a_suite_that_cannot_run(noise, repo, sampled):
+    sampled("1" * 9, "1" * 9)
+    repo.commit(fetch(do="sys.exit(3)"))
+    repo.git("branch", "-f", "base")
+    code, out, _ = noise()
+    assert code == 2 and "fetch-golden             not measured\n    exit_code: ended with exit status 3" in out
+    code, out, _ = noise("--json")
+    assert code == 2 and [suite["failure"] is None for suite in json.loads(out)["suites"]] == [False, True]
+
+
+def test_noise_of_a_repository_without_sampled_suites(noise):
+    code, out, _ = noise()
+    assert code == 0 and "nothing to measure" in out
+
+
+@pytest.mark.parametrize("runs", ["1", "0", "-3", "1001", "x", "9" * 5000, "٣"])
+def test_noise_with_an_odd_number_of_runs_is_a_wrong_line(noise, runs):
+    code, out, err = noise("--runs", runs)
+    assert (code, out) == (64, "") and "no number from 2 to 1000" in err
 
 
 def test_no_certain_rows_file(repo, report):
