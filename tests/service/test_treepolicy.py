@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rubric.manifest import Manifest
-from service.treepolicy import TreeChange, Violation, check_tree
+from service.treepolicy import TreeChange, check_tree
+from service.trees import Violation
 
 BASE = {
     "config/fetch.json": b'{"email": 3, "name": 1}\n',
