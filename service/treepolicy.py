@@ -10,31 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rubric.manifest import Manifest
-from service.trees import READ_CAP, VIOLATION_CAP, Violation, differs, lines_of, read, violation, walk
+from rubric.secrets import secrets_in
+from service.redaction import leaks
+from service.trees import READ_CAP, VIOLATION_CAP, Violation, changed_paths, lines_of, read, violation, walk
 
-ALWAYS_PROTECTED = re.compile(
-    r"(?:.*/)?(?:conftest\.py|codeowners|claude\.md|agents\.md|gemini\.md|sitecustomize\.py|usercustomize\.py|jenkinsfile|[^/]*\.pth|[^/]*\.lock"
-    r"|package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|requirements[^/]*\.txt|go\.sum)",
-    re.DOTALL,
-)
-"""What steers CI, test collection, dependencies, reviews or agents, whatever a manifest says."""
-RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
-SECRETS = {
-    "a private key": re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY"),
-    "a GitHub token": re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_[A-Za-z0-9_]{20,255})"),
-    "a GitLab token": re.compile(r"\bglpat-[A-Za-z0-9_-]{20,64}"),
-    "an API key": re.compile(r"\b(?:sk|rk|pk)[-_](?:ant-|live[-_]|test[-_]|proj-|or-)?(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{20,200}"),
-    "an AWS key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-    "a Google key": re.compile(r"\bAIza[A-Za-z0-9_-]{35}"),
-    "a Slack token": re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,200}"),
-    "a webhook secret": re.compile(r"\bwhsec_[A-Za-z0-9+/=]{20,200}"),
-    "a signed token": re.compile(r"\beyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{5,2000}"),
-    "a password in an address": re.compile(r"://[^\s/:@\"']{1,100}:[^\s/@\"']{3,200}@"),
-    "an assigned secret": re.compile(
-        r"(?:passw(?:or)?d|secret|token|api[_-]?key|credential)[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?=[A-Za-z+/_-]{0,200}[0-9])[A-Za-z0-9+/_=-]{20,200}",
-        re.IGNORECASE,
-    ),
+STEERS = {
+    "agents": r"(?:claude|claude\.local|agents?|gemini|qwen|crush|warp|skill|copilot-instructions)\.md|mcp\.json",
+    "reviews and CI": r"codeowners|jenkinsfile[^/]*|(?:azure|bitbucket)-pipelines\.ya?ml|cloudbuild\.ya?ml|buildspec\.ya?ml|appveyor\.yml",
+    "what runs by hand": r"(?:gnu)?makefile|[^/]*\.mk|justfile|taskfile\.ya?ml|noxfile\.py|(?:docker|container)file[^/]*"
+    r"|(?:docker-)?compose[^/]*\.ya?ml",
+    "which tests run": r"conftest\.py|pytest\.(?:ini|toml|py)|tox\.(?:ini|toml)|setup\.(?:py|cfg)|pyproject\.toml"
+    r"|(?:jest|vitest|vite|playwright|cypress|karma|ava|babel|webpack|rollup|eslint)\.config\.[^/]*",
+    "what Python imports": r"(?:site|user)customize\.py|[^/]*\.(?:pth|egg-link)|[^/]*\.(?:dist|egg)-info/.*",
+    "dependencies": r"[^/]*\.lock|package(?:-lock)?\.json|npm-shrinkwrap\.json|pnpm-(?:lock|workspace)\.yaml|(?:requirements|constraints)[^/]*\.txt"
+    r"|environment\.ya?ml|pipfile|gemfile|cargo\.toml|(?:uv|poetry)\.toml|go\.(?:mod|sum|work)|bun\.lockb",
+    "git": r"(?:pre|post)-(?:commit|merge|merge-commit|applypatch|rebase|rewrite|checkout|push|receive|update|auto-gc)"
+    r"|(?:prepare-)?commit-msg|applypatch-msg",
 }
+"""What steers agents, reviews, CI, test collection, imports, dependencies or git, whatever a manifest says; hidden files are refused anyway."""
+ALWAYS_PROTECTED = re.compile(rf"(?:.*/)?(?:{'|'.join(STEERS.values())})", re.DOTALL)
+ELSEWHERE = re.compile(rb"version https?://(?:git-lfs\.github\.com|hawser\.github\.com)/spec/|[^\n]{0,200}/annex/objects/")
+"""How a file begins that only points to its content: git LFS, git-annex. What a checkout puts in its place is seen by nobody here."""
+RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -44,19 +41,22 @@ class TreeChange:
     violations: list[Violation]
 
 
-def check_tree(base: Path, head: Path, manifest: Manifest, recipe: str, *, max_files: int, max_bytes: int) -> TreeChange:
+def check_tree(
+    base: Path, head: Path, manifest: Manifest, recipe: str, *, max_files: int, max_bytes: int, may_hold_personal: bool = True
+) -> TreeChange:
     """Compare two folders and judge what changed between them.
 
     `max_files` counts changed paths, `max_bytes` the bytes of all lines added and removed. The rows that the service itself adds to eval files
     come after this check: here any change of a protected path is a violation. Raises nothing for what stands in the folders.
+    `may_hold_personal`: a person wrote the new texts and may mean a number; otherwise new personal data is a `leak`.
     """
     before, after = walk(base), walk(head)
     found = before.found | after.found | _twins(before.files, after.files)
-    paths = sorted(path for path in before.files.keys() | after.files.keys() if differs(base, head, path, before.files, after.files))
+    paths = changed_paths(base, head, before, after)
     found |= {one for path in paths for one in _judge_path(path, manifest, recipe)}
     found |= {one for path, info in after.files.items() for one in _judge_mode(path, before.files.get(path), info)}
     changed: dict[str, bytes | None] = {}
-    size = 0
+    size, blank = 0, len(paths) <= max_files
     for path in paths[:max_files]:
         old, new = (read(root / path) if path in walked.files else b"" for root, walked in ((base, before), (head, after)))
         if old is None or new is None:
@@ -66,12 +66,15 @@ def check_tree(base: Path, head: Path, manifest: Manifest, recipe: str, *, max_f
         added, removed = lines_of(old, new)
         size += sum(map(len, added)) + sum(map(len, removed))
         found |= set(_judge_content(path, old, new, added))
+        if not may_hold_personal and size <= max_bytes:
+            found |= set(_judge_personal(path, old, added))
+        blank = blank and _without_space(old) == _without_space(new)
     if len(paths) > max_files:
         found.add(violation("too_many_files", "", f"{len(paths)} files changed, {max_files} may"))
     if size > max_bytes:
         found.add(violation("too_large", "", f"the lines added and removed hold {size} bytes, {max_bytes} may"))
-    if not paths and not found:
-        found.add(violation("empty", "", "nothing changed"))
+    if blank and not found:
+        found.add(violation("empty", "", "nothing but white space changed" if paths else "nothing changed"))
     return TreeChange(changed, sorted(found)[:VIOLATION_CAP])
 
 
@@ -109,13 +112,24 @@ def _judge_content(path: str, old: bytes, new: bytes, added: Iterable[bytes]) ->
     if "\0" in text:
         yield violation("binary", path, "not a text file in UTF-8")
         return
+    if ELSEWHERE.match(new):
+        yield violation("binary", path, "a pointer to content that is kept elsewhere")
     before = old.decode("utf-8", "replace")
     if hidden := sorted(f"U+{ord(char):04X}" for char in _hidden(text) - _hidden(before)):
         yield violation("hidden_unicode", path, f"the change brings characters that screens do not show: {', '.join(hidden[:5])}")
     brought = b"".join(added).decode("utf-8", "replace")
-    for kind, pattern in SECRETS.items():
-        if any(match not in before for match in (found.group() for found in pattern.finditer(f"{path}\n{brought}"))):
-            yield violation("secret_shaped", path, f"the change brings text that looks like {kind}")
+    for kind in secrets_in(f"{path}\n{brought}", before):
+        yield violation("secret_shaped", path, f"the change brings text that looks like {kind}")
+
+
+def _judge_personal(path: str, old: bytes, added: Iterable[bytes]) -> Iterator[Violation]:
+    """What looks like personal data on lines that base does not have; a number that stood on base may stay where its line is edited."""
+    if kinds := leaks(b"".join(added).decode("utf-8", "replace"), old.decode("utf-8", "replace")):
+        yield violation("leak", path, f"the change brings what looks like {', '.join(kinds)}")
+
+
+def _without_space(content: bytes) -> str:
+    return "".join(content.decode("utf-8", "surrogateescape").split())
 
 
 def _hidden(text: str) -> Counter[str]:

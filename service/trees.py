@@ -36,8 +36,8 @@ def violation(code: str, path: str, text: str) -> Violation:
     return Violation(shown, code, text)
 
 
-def walk(root: Path) -> Walked:
-    """The regular files below a folder, and whatever else stands there as violations. Links are never followed."""
+def walk(root: Path, cap: int = ENTRY_CAP) -> Walked:
+    """The regular files below a folder, and whatever else stands there as violations. Past `cap` entries it looks no further."""
     walked = Walked()
     if not stat.S_ISDIR(os.lstat(root).st_mode):
         walked.found.add(violation("not_regular", "", "the tree is not a folder"))
@@ -49,8 +49,8 @@ def walk(root: Path) -> Walked:
             with os.scandir(root / folder) as entries:
                 for entry in entries:
                     seen += 1
-                    if seen > ENTRY_CAP:
-                        walked.found.add(violation("too_many_files", "", f"the tree holds more than {ENTRY_CAP} entries"))
+                    if seen > cap:
+                        walked.found.add(violation("too_many_files", "", f"the tree holds more than {cap} entries"))
                         return walked
                     waiting += _note(walked, f"{folder}{entry.name}", entry)
         except OSError as error:
@@ -96,7 +96,12 @@ def read(place: Path) -> bytes | None:
     return content if len(content) <= READ_CAP else None
 
 
-def differs(base: Path, head: Path, path: str, before: Mapping[str, os.stat_result], after: Mapping[str, os.stat_result]) -> bool:
+def changed_paths(base: Path, head: Path, before: Walked, after: Walked) -> list[str]:
+    """Paths of the files that are not the same on both sides, in order."""
+    return sorted(path for path in before.files.keys() | after.files.keys() if _differs(base, head, path, before.files, after.files))
+
+
+def _differs(base: Path, head: Path, path: str, before: Mapping[str, os.stat_result], after: Mapping[str, os.stat_result]) -> bool:
     if path not in before or path not in after or before[path].st_size != after[path].st_size:
         return True
     try:
