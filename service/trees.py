@@ -22,7 +22,7 @@ class Violation:
     """Empty for the tree as a whole; characters that a screen would hide are escaped."""
     code: str
     text: str
-    """One sentence of our own; holds nothing of the file's content."""
+    """One sentence of our own; of the file's content it shows key paths at most, escaped and cut."""
 
 
 @dataclass
@@ -32,8 +32,12 @@ class Walked:
 
 
 def violation(code: str, path: str, text: str) -> Violation:
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in path)
-    return Violation(shown, code, text)
+    return Violation(escaped(path), code, text)
+
+
+def escaped(text: str) -> str:
+    """The text with each character that a screen would hide spelled out."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
 
 
 def walk(root: Path, cap: int = ENTRY_CAP) -> Walked:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("rubric", "connectors", "service", "migrations")
 GROUND = "service.errors service.lifecycle service.db service.redaction service.scratch"
-AIDES = "service.wording service.trees service.treepolicy service.targets service.gating service.eval_rows service.trials service.proving service.answering"
+AIDES = "service.wording service.trees service.treepolicy service.scope service.targets service.gating service.eval_rows service.trials service.proving service.answering"
 DOORS = "connectors.ports connectors.webhooks"
 CLAUDE = (
     "connectors.claude connectors.claude_profile connectors.claude_prices connectors.claude_reading connectors.claude_wire connectors.ports rubric.*"
@@ -48,7 +48,7 @@ ROOMS = (
     Room("ground: database", "service/db.py", "", "sqlalchemy sqlmodel"),
     Room("ground: redaction", "service/redaction.py", "rubric.hygiene", "phonenumbers stdnum"),
     Room("aides that know the rubric", "service/wording.py service/trees.py", "rubric.*"),
-    Room("judges of trees", "service/treepolicy.py", "service.trees service.redaction rubric.*"),
+    Room("judges of trees", "service/treepolicy.py service/scope.py", "service.trees service.redaction rubric.*", "yaml"),
     Room("aides that hold a door", "service/targets.py service/gating.py service/eval_rows.py", f"{GROUND} connectors.ports rubric.*"),
     Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.gating service.trials connectors.ports rubric.*"),
     Room(
