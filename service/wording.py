@@ -3,6 +3,7 @@
 import re
 
 from rubric.schema import Hint
+from rubric.secrets import secrets_in
 
 _SLUG = re.compile(r"[^a-z0-9]+")
 
@@ -56,5 +57,7 @@ def body(hint_id: str, hint: Hint, *, confirmed_by: str, rubric_version: str, cr
 
 
 def _name(target: str) -> str:
-    """An inventory id, cut to the characters that cannot start anything on a code host."""
-    return re.sub(r"[^A-Za-z0-9_.:/-]+", "-", target)[:120]
+    """An inventory id, cut to the characters that cannot start anything on a code host; no address, and nothing that looks like a secret."""
+    if any(secrets_in(target)):
+        return "a-name-that-looks-like-a-secret"
+    return re.sub(r"//+", "/", re.sub(r"[^A-Za-z0-9_.:/-]+", "-", target))[:120]

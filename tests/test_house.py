@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("rubric", "connectors", "service", "migrations")
 GROUND = "service.errors service.lifecycle service.db service.redaction service.scratch"
-AIDES = "service.wording service.treepolicy service.targets service.gating service.eval_rows service.trials service.proving service.answering"
+AIDES = "service.wording service.trees service.treepolicy service.scope service.targets service.gating service.eval_rows service.trials service.proving service.answering"
 DOORS = "connectors.ports connectors.webhooks"
 CLAUDE = (
     "connectors.claude connectors.claude_profile connectors.claude_prices connectors.claude_reading connectors.claude_wire connectors.ports rubric.*"
@@ -49,7 +49,8 @@ ROOMS = (
     Room("ground: words and states", "service/errors.py service/lifecycle.py service/scratch.py"),
     Room("ground: database", "service/db.py", "", "sqlalchemy sqlmodel"),
     Room("ground: redaction", "service/redaction.py", "rubric.hygiene", "phonenumbers stdnum"),
-    Room("aides that know the rubric", "service/wording.py service/treepolicy.py", "rubric.*"),
+    Room("aides that know the rubric", "service/wording.py service/trees.py", "rubric.*"),
+    Room("judges of trees", "service/treepolicy.py service/scope.py", "service.trees service.redaction rubric.*", "yaml"),
     Room(
         "aides that hold a door",
         "service/targets.py service/gating.py service/turns.py service/eval_rows.py",

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rubric.manifest import Manifest
-from service.treepolicy import TreeChange, Violation, check_tree
+from service.treepolicy import TreeChange, check_tree
+from service.trees import Violation
 
 BASE = {
     "config/fetch.json": b'{"email": 3, "name": 1}\n',
@@ -114,10 +115,6 @@ FIRES = {
     "protected, new": (put("evals/other"), "evals/other", "path_protected"),
     "protected, other case": (put("Evals/fetch/x"), "Evals/fetch/x", "path_protected"),
     "manifest": (put("triage.yaml"), "triage.yaml", "path_protected"),
-    "conftest": (put("config/conftest.py"), "config/conftest.py", "path_protected"),
-    "agent instructions": (put("docs/CLAUDE.md"), "docs/CLAUDE.md", "path_protected"),
-    "owners": (put("CODEOWNERS"), "CODEOWNERS", "path_protected"),
-    "lockfile": (put("uv.lock"), "uv.lock", "path_protected"),
     "binary NUL": (put("config/fetch.json", b"a\0b"), "config/fetch.json", "binary"),
     "binary Latin-1": (put("config/fetch.json", b"\xe9"), "config/fetch.json", "binary"),
     "bidi": (put("config/fetch.json", "a\u202eb".encode()), "config/fetch.json", "hidden_unicode"),
@@ -168,6 +165,42 @@ def test_each_violation_fires(trees: tuple[Path, Path], what: str) -> None:
     assert found == check(trees)
     if code not in ("path_protected", "case_twin", "dot_path", "odd_name", "mode_changed"):  # these may come in company
         assert {violation.code for violation in found.violations} == {code}
+
+
+STEERING = """
+CLAUDE.md docs/CLAUDE.md CLAUDE.local.md AGENTS.md config/Agents.md AGENT.md GEMINI.md skills/x/SKILL.md docs/copilot-instructions.md mcp.json
+CODEOWNERS docs/CODEOWNERS Jenkinsfile ci/Jenkinsfile.release azure-pipelines.yml bitbucket-pipelines.yml cloudbuild.yaml buildspec.yml appveyor.yml
+Makefile config/Makefile GNUmakefile rules.mk justfile Taskfile.yml noxfile.py Dockerfile Dockerfile.dev Containerfile compose.yaml docker-compose.dev.yml
+conftest.py config/conftest.py pytest.ini pytest.toml pytest.py tox.ini setup.cfg setup.py pyproject.toml sub/pyproject.toml jest.config.js vitest.config.mts
+sitecustomize.py lib/usercustomize.py evil.pth lib/evil.pth x.egg-link x-1.dist-info/entry_points.txt x.egg-info/SOURCES.txt
+uv.lock poetry.lock package.json package-lock.json npm-shrinkwrap.json pnpm-lock.yaml pnpm-workspace.yaml requirements.txt requirements-dev.txt
+constraints.txt environment.yml Pipfile Gemfile Cargo.toml uv.toml go.mod go.sum go.work bun.lockb
+hooks/pre-commit githooks/post-checkout hooks/commit-msg hooks/prepare-commit-msg hooks/pre-push hooks/post-merge hooks/applypatch-msg
+"""
+
+
+@pytest.mark.parametrize("path", STEERING.split())
+def test_what_steers_agents_ci_tests_imports_or_git_is_protected_without_a_manifest_saying_so(trees: tuple[Path, Path], path: str) -> None:
+    write(trees[1], {path: b"x\n"})
+    assert codes(check(trees)) == {path: {"path_protected"}}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [".claude/settings.json", ".claude/agents/x.md", ".mcp.json", ".cursor/rules/x.mdc", ".cursorrules", ".github/workflows/x.yml", ".gitlab-ci.yml",
+     ".husky/pre-commit", ".githooks/pre-commit", ".vscode/tasks.json", ".envrc", ".npmrc", ".pre-commit-config.yaml", "config/.aider.conf.yml"],
+)  # fmt: skip
+def test_files_of_tools_are_hidden_files_and_refused_as_such(trees: tuple[Path, Path], path: str) -> None:
+    write(trees[1], {path: b"x\n"})
+    assert "dot_path" in codes(check(trees))[path]
+
+
+@pytest.mark.parametrize(
+    "path", ["config/agents.json", "config/setup.json", "docs/makefile.md", "config/pre-commit.json", "config/intents.config.json"]
+)
+def test_what_only_sounds_like_it_may_change(trees: tuple[Path, Path], path: str) -> None:
+    write(trees[1], {path: b"x\n"})
+    assert codes(check(trees)) == {}
 
 
 def test_a_path_outside_the_recipe_is_not_allowed(trees: tuple[Path, Path]) -> None:
