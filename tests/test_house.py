@@ -25,6 +25,11 @@ GATEWAY = (
     "connectors.ports rubric.*"
 )
 
+BUILTIN = (
+    "connectors.builtin_tools connectors.tree_files connectors.metering connectors.claude connectors.claude_profile connectors.claude_reading "
+    "connectors.claude_wire connectors.ports rubric.*"
+)
+
 
 @dataclass(frozen=True)
 class Room:
@@ -49,6 +54,7 @@ ROOMS = (
     Room("what runs programs", "connectors/subprocess_evals.py connectors/sandbox.py", "connectors.processes connectors.ports rubric.*", "pydantic"),
     Room("the model server", "connectors/claude*.py", CLAUDE, "httpcore2 httpx2 pydantic"),
     Room("the model gateway", "connectors/model_gateway.py connectors/gateway_*.py connectors/metering.py", GATEWAY, "httpcore2 httpx2 pydantic"),
+    Room("the builtin agent", "connectors/builtin_*.py", BUILTIN, "pydantic"),
     Room("other connectors", "connectors/*", "connectors.ports rubric.*", "pydantic"),
     Room("ground: settings", "service/settings.py", "", "pydantic pydantic_settings"),
     Room("ground: words and states", "service/errors.py service/lifecycle.py service/scratch.py"),
