@@ -19,6 +19,17 @@ CLAUDE = (
     "connectors.claude connectors.claude_profile connectors.claude_prices connectors.claude_reading connectors.claude_wire connectors.ports rubric.*"
 )
 
+GATEWAY = (
+    "connectors.metering connectors.gateway_door connectors.gateway_replies connectors.gateway_rules connectors.gateway_server "
+    "connectors.gateway_upstream connectors.claude_prices connectors.claude_profile connectors.claude_reading connectors.claude_wire "
+    "connectors.ports rubric.*"
+)
+
+BUILTIN = (
+    "connectors.builtin_tools connectors.tree_files connectors.metering connectors.claude connectors.claude_profile connectors.claude_reading "
+    "connectors.claude_wire connectors.ports rubric.*"
+)
+
 
 @dataclass(frozen=True)
 class Room:
@@ -44,6 +55,8 @@ ROOMS = (
     Room("the box", "connectors/sandbox.py", "connectors.processes connectors.cgroups connectors.scales connectors.ports"),
     Room("what runs programs", "connectors/subprocess_evals.py", "connectors.processes connectors.ports rubric.*", "pydantic"),
     Room("the model server", "connectors/claude*.py", CLAUDE, "httpcore2 httpx2 pydantic"),
+    Room("the model gateway", "connectors/model_gateway.py connectors/gateway_*.py connectors/metering.py", GATEWAY, "httpcore2 httpx2 pydantic"),
+    Room("the builtin agent", "connectors/builtin_*.py", BUILTIN, "pydantic"),
     Room("other connectors", "connectors/*", "connectors.ports rubric.*", "pydantic"),
     Room("ground: settings", "service/settings.py", "", "pydantic pydantic_settings"),
     Room("ground: words and states", "service/errors.py service/lifecycle.py service/scratch.py"),

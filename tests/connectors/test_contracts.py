@@ -2,15 +2,19 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from connectors.builtin_agent import BuiltinAgent
+from connectors.claude_profile import Profile
 from connectors.codemod import RecipeCodemod
 from connectors.localgit import LocalGit
-from connectors.ports import CriticModel, EvalRunner, LandingHost, PortError, TreeAgent, TreeJob
+from connectors.ports import TRANSCRIPT_CAP, CriticModel, EvalRunner, LandingHost, PortError, TreeAgent, TreeJob
 from connectors.precedent_critic import PrecedentCritic
 from connectors.scripted import ScriptedAgent, ScriptedCritic, ScriptedEvals, ScriptedHost
 from connectors.subprocess_evals import SubprocessEvals
@@ -18,6 +22,8 @@ from rubric.catalogue import load
 from rubric.drafting import Abstained, Drafted
 from rubric.manifest import Replay, Suite, read_manifest
 from rubric.schema import Hint, Outcome, Plan
+from tests.samples import messages
+from tests.samples.messages import MessagesStub, Play
 from tests.samples.repos import push, tree_of
 from tests.samples.small import FILES, MANIFEST, NOON, plan_of, small_agent, small_brief, weight_hint
 
@@ -219,13 +225,46 @@ def test_a_bad_case_sinks_only_itself(runner: EvalRunner, tree: Path) -> None:
 # ---- agents: one approved hint, one edit
 
 
-def scripted_agent() -> TreeAgent:
-    return ScriptedAgent(small_agent())
+def coder(body: dict[str, Any]) -> Play:
+    """A model that does its job: looks, edits or gives up, and ends."""
+    turn, said = len(body["messages"]) // 2, body["messages"][-1]["content"][0]
+    change = json.loads(body["messages"][0]["content"][0]["text"])["change"]
+    old, new = (f'"{change["field"]}": {change[which]}' for which in ("from", "to"))
+    if turn == 0:
+        name, given = "view", {"path": "config/fetch.json"}
+    elif turn == 1 and old not in said["content"]:
+        name, given = "give_up", {"reason": "does_not_fit"}
+    elif turn == 1:
+        name, given = "replace", {"path": "config/fetch.json", "old": old, "new": new}
+    else:
+        name, given = "done", {"summary": "all is well"}
+    return messages.blocks({"type": "tool_use", "id": f"t{turn}", "name": name, "input": given}, stop="tool_use")
 
 
-@pytest.fixture(params=[RecipeCodemod, scripted_agent])
-def agent(request: pytest.FixtureRequest) -> TreeAgent:
-    return request.param()  # type: ignore[no-any-return]
+@contextmanager
+def builtin_agent() -> Iterator[TreeAgent]:
+    with MessagesStub(coder) as stub:
+        yield BuiltinAgent(Profile(base_url=stub.url, api_key=SecretStr("key"), model="claude-sonnet-5-5"))
+
+
+@contextmanager
+def scripted_agent() -> Iterator[TreeAgent]:
+    yield ScriptedAgent(small_agent())
+
+
+@contextmanager
+def codemod() -> Iterator[TreeAgent]:
+    yield RecipeCodemod()
+
+
+@pytest.fixture(params=[codemod, scripted_agent, builtin_agent])
+def agent(request: pytest.FixtureRequest) -> Iterator[TreeAgent]:
+    with request.param() as made:
+        yield made
+
+
+def test_an_agent_says_who_it_is_and_whether_it_can_be_used(agent: TreeAgent) -> None:
+    assert agent.name and isinstance(agent.by_model, bool) and agent.trouble() is None
 
 
 def job(hint: Hint) -> TreeJob:
@@ -245,6 +284,12 @@ def test_an_agent_gives_up_on_what_does_not_fit_with_a_reason_and_no_traces(agen
     run = agent.run(job(weight_hint(small_brief())), tree)
     assert run.status == "gave_up" and run.reason
     assert (tree / "config/fetch.json").read_bytes() == b'{"weights": {"email": 3, "postcode": 4}}\n'
+    assert sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()) == sorted(FILES)
+
+
+def test_an_agent_counts_what_it_used_and_only_a_model_costs(agent: TreeAgent, tmp_path: Path) -> None:
+    run = agent.run(job(weight_hint(small_brief())), tree_of(FILES, tmp_path / "tree"))
+    assert agent.by_model == (run.turns > 0) == (run.tokens > 0) == bool(run.usd) == bool(run.transcript) and len(run.transcript) <= TRANSCRIPT_CAP
 
 
 def test_the_same_job_gives_the_same_tree(agent: TreeAgent, tmp_path: Path) -> None:

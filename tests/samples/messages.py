@@ -179,7 +179,7 @@ class MessagesStub:
     @property
     def calls(self) -> int:
         """Messages that were asked for, one by one."""
-        return sum(seen.path == "/v1/messages" for seen in self.requests)
+        return sum(seen.path.partition("?")[0] == "/v1/messages" for seen in self.requests)
 
     def __enter__(self) -> "MessagesStub":
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name="stub")
@@ -198,7 +198,10 @@ class MessagesStub:
             self.requests.append(seen)
             if seen.path.startswith("/v1/messages/batches"):
                 return self._batch(seen)
-            if seen.path != "/v1/messages" or seen.method != "POST":
+            path = seen.path.partition("?")[0]
+            if path == "/v1/messages/count_tokens":
+                return bytes_of(json.dumps({"input_tokens": tokens(json.dumps(seen.body.get("messages")))}).encode())
+            if path != "/v1/messages" or seen.method != "POST":
                 return fails(404, "not_found_error")
             return self._message(self._next(seen.body), seen.body)
 
