@@ -303,3 +303,5 @@ class Limits:
     """accepted cases that the gate replays on base and head"""
     diff_files: int = 20
     diff_bytes: int = 200_000
+    budget: Budget = Budget()
+    """of one attempt of a model-driven agent"""

@@ -50,7 +50,7 @@ def bodies(db: Database, ports: Ports, catalogue: Catalogue) -> Mapping[str, Cal
             answer = step(f"land-{turn}", lambda: outcome.land(db, ports, pull_id))
             if answer in ("landed", "stopped") or step(f"settle-{turn}", lambda: outcome.settle(db, ports, pull_id)):
                 return
-            if why := step(f"rebuild-{turn}", lambda: handoff.rebuild(db, ports, pull_id)):
+            if why := step(f"rebuild-{turn}", lambda: handoff.rebuild(db, ports, catalogue, pull_id)):
                 step("give-up", lambda: outcome.give_up_landing(db, pull_id, why))
                 return
             step(f"gate-{turn}", lambda: evals.run(db, ports, pull_id))

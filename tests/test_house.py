@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("rubric", "connectors", "service", "migrations")
 GROUND = "service.errors service.lifecycle service.db service.redaction service.scratch"
-AIDES = "service.wording service.trees service.treepolicy service.scope service.targets service.gating service.eval_rows service.trials service.proving service.answering"
+AIDES = "service.wording service.trees service.treepolicy service.scope service.targets service.gating service.building service.eval_rows service.trials service.proving service.answering"
 DOORS = "connectors.ports connectors.webhooks"
 CLAUDE = (
     "connectors.claude connectors.claude_profile connectors.claude_prices connectors.claude_reading connectors.claude_wire connectors.ports rubric.*"
@@ -68,6 +68,9 @@ ROOMS = (
         "aides that hold a door",
         "service/targets.py service/gating.py service/turns.py service/eval_rows.py",
         f"{GROUND} service.turns connectors.ports rubric.*",
+    ),
+    Room(
+        "building", "service/building.py", "service.gating service.scope service.treepolicy service.trees service.lifecycle connectors.ports rubric.*"
     ),
     Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.gating service.trials connectors.ports rubric.*"),
     Room(
@@ -196,6 +199,8 @@ ASYNC = {
 BROAD = {
     "connectors/claude.py": "the SDK raises untyped errors too; each is an outcome of the ask",
     "connectors/claude_batches.py": "the SDK raises untyped errors too; each is a `PortError`, or an outcome of the ask",
+    "connectors/builtin_agent.py": "the SDK raises untyped errors too; each ends the attempt with a reason",
+    "connectors/gateway_upstream.py": "whatever breaks a call, nothing of it may reach what runs in a box",
     "connectors/scripted.py": "a bad case ends a replay of its own, as it would end a process",
     "service/asking.py": "whatever breaks a look at the model, it cannot be used",
     "service/cli.py": "the one place where refusals become a line and an exit status; a bug keeps its traceback",

@@ -1,24 +1,23 @@
 """Gives an approved hint to an agent, looks at the tree itself, and publishes one branch with one draft pull."""
 
-import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from connectors.ports import CodeHost, PortError, Ports, Published, TreeJob
+from connectors.ports import TRANSCRIPT_CAP, CodeHost, PortError, Ports, Published
 from rubric.catalogue import Catalogue
 from rubric.conflicts import against, rivals
 from rubric.hygiene import cut
 from rubric.schema import Hint
+from service.building import Attempt, BuiltTree, NotBuilt, Order, built, hindrance
 from service.db import Database
 from service.errors import IllegalMove, NotFound
 from service.eval_rows import NewRow, make_row
 from service.lifecycle import HandoffState, PullState, ReviewState
 from service.redaction import leaks
 from service.scratch import scratch
-from service.store import cases, handoffs, hints, history, originals, pulls, reviews
+from service.store import attempts, cases, handoffs, hints, history, originals, pulls, reviews
 from service.targets import Target, host_of, look
-from service.treepolicy import check_tree
 from service.wording import body, branch, commit_message, title
 
 TURNS = 8
@@ -45,6 +44,8 @@ class _Approved:
     turn: int
     edited: bool
     """a person changed the draft before confirming"""
+    first: str
+    """who goes first by the recipe: codemod, model, or none"""
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,8 @@ class _Built:
     branch: str
     published: Published
     row: NewRow
-
-
-class _Refused(Exception):
-    """The agent or the policy said no; carries the state to end in."""
-
-    def __init__(self, state: HandoffState, reason: str, violations: list[dict[str, Any]] | None = None):
-        super().__init__(reason)
-        self.state = state
-        self.reason = reason
-        self.violations = violations or []
+    agent: str
+    by_model: bool
 
 
 def build(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> None:
@@ -71,9 +64,9 @@ def build(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> 
     if approved is None:
         return
     try:
-        built = _make(ports, approved)
-    except _Refused as refused:
-        _end(db, handoff_id, refused.state, refused.reason, by=ports.agent.name, violations=refused.violations)
+        made = _make(ports, approved, lambda attempt: _note(db, handoff_id, attempt))
+    except NotBuilt as ended:
+        _end(db, handoff_id, ended.state, ended.reason, by="handoff", violations=[vars(one) for one in ended.violations])
         return
     except PortError as error:
         if error.retryable and approved.attempt < ports.limits.attempts:
@@ -81,12 +74,12 @@ def build(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> 
                 turn = f"retry{approved.attempt}-{history.moves_of(session, 'handoffs', handoff_id)}"  # a person's retry counts from 1 again
                 history.enqueue(session, "handoff", handoff_id, turn, delay=2.0**approved.attempt)
             return
-        _end(db, handoff_id, HandoffState.failed, f"{error.code}: {error}", by=ports.agent.name)
+        _end(db, handoff_id, HandoffState.failed, f"{error.code}: {error}", by="handoff")
         return
-    _open_pull(db, ports, approved, built)
+    _open_pull(db, approved, made)
 
 
-def rebuild(db: Database, ports: Ports, pull_id: str) -> str | None:
+def rebuild(db: Database, ports: Ports, catalogue: Catalogue, pull_id: str) -> str | None:
     """Make the pull's change again on the newest base, on a branch of its own. Returns why that is not possible; the caller gives up landing.
 
     Safe to repeat: a pull that stands on the newest base already is left as it is.
@@ -96,23 +89,23 @@ def rebuild(db: Database, ports: Ports, pull_id: str) -> str | None:
         if pull is None or pull.state is not PullState.landing:
             return NOT_LANDING
         handoff = handoffs.get(session, pull.handoff_id)
-        approved = _approved(session, handoff, attempt=1) if handoff else None
-    if approved is None:
+        approved = _approved(session, handoff, catalogue, attempt=1) if handoff else None
+    if approved is None or handoff is None:
         return UNAPPROVED
     try:
         if host_of(ports.hosts, pull.target).head() == pull.base_sha:
             return None
-        built = _make(ports, approved)
-    except _Refused as refused:
-        return refused.reason
+        made = _carried(ports, approved, pull) if handoff.by_model else _make(ports, approved, lambda attempt: None)
+    except NotBuilt as ended:
+        return ended.reason
     except PortError as error:
         return f"{error.code}: {error}"
     with db.begin() as session:
         pull = pulls.get(session, pull_id)
         if pull is None or pull.state is not PullState.landing:
             return NOT_LANDING
-        pull.base_sha, pull.head_sha, pull.branch = built.base, built.published.sha, built.branch
-        pull.row_suite, pull.row, pull.row_note, pull.closed_reason = built.row.suite, built.row.row, built.row.note, None
+        pull.base_sha, pull.head_sha, pull.branch = made.base, made.published.sha, made.branch
+        pull.row_suite, pull.row, pull.row_note, pull.closed_reason = made.row.suite, made.row.row, made.row.note, None
     return None
 
 
@@ -122,25 +115,23 @@ def _take(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> 
         handoff = handoffs.get(session, handoff_id)
         if handoff is None or handoff.state not in (HandoffState.waiting, HandoffState.working, HandoffState.blocked):
             return None
-        approved = _approved(session, handoff, attempt=handoff.attempt + 1)
+        approved = _approved(session, handoff, catalogue, attempt=handoff.attempt + 1)
         if approved is None:
             _move_through(session, handoff, HandoffState.refused, UNAPPROVED)
             return None
         if handoff.attempt >= ports.limits.attempts + DEATHS:
             _move_through(session, handoff, HandoffState.failed, f"begun {handoff.attempt} times and never ended; see the log for what went wrong")
             return None
-        blocked = {"none": "waits for the endpoint", "model": "needs a model-driven agent, and none is set up"}.get(
-            catalogue.recipe(approved.hint.recipe).agent
-        )
+        blocked = "waits for the endpoint" if approved.first == "none" else hindrance(ports) if approved.first == "model" else None
         if blocked:
-            history.move(session, handoff, HandoffState.blocked, by=ports.agent.name, why=blocked, reason=blocked)
+            history.move(session, handoff, HandoffState.blocked, by="handoff", why=blocked, reason=blocked)
             return None
-        history.move(session, handoff, HandoffState.working, by=ports.agent.name, agent=ports.agent.name)
+        history.move(session, handoff, HandoffState.working, by="handoff")
         handoff.attempt += 1
         return approved
 
 
-def _approved(session: Any, handoff: handoffs.Handoff, attempt: int) -> _Approved | None:
+def _approved(session: Any, handoff: handoffs.Handoff, catalogue: Catalogue, attempt: int) -> _Approved | None:
     row = hints.get(session, handoff.hint_id)
     review = next((one for one in reviews.of_hint(session, handoff.hint_id) if one.seq == handoff.review_seq), None)
     if row is None or review is None or review.verdict != "confirm" or row.state is not ReviewState.confirmed:
@@ -156,64 +147,62 @@ def _approved(session: Any, handoff: handoffs.Handoff, attempt: int) -> _Approve
     return _Approved(
         handoff_id=handoff.id, hint_id=row.id, hint=row.hint, target=handoff.target, attempt=attempt, confirmed_by=review.by,
         critic=row.critic, rubric_version=row.rubric_version, original=original, cures=1 + hints.count_duplicates(session, row.id),
-        turn=max([len(previous), *turns]) + 1, edited=row.current != row.draft,
+        turn=max([len(previous), *turns]) + 1, edited=row.current != row.draft, first=catalogue.recipe(row.recipe).agent,
     )  # fmt: skip
 
 
-def _make(ports: Ports, approved: _Approved) -> _Built:
+def _make(ports: Ports, approved: _Approved, note: Callable[[Attempt], None]) -> _Built:
     host = host_of(ports.hosts, approved.target)
     target = look(host, host.head())
     with scratch(ports.workdir, f"handoff-{approved.handoff_id}") as folder:
-        base, head = folder / "base", folder / "head"
-        host.export(target.sha, base)
-        shutil.copytree(base, head, symlinks=True)
-        run = ports.agent.run(TreeJob(job_id=approved.handoff_id, hint=approved.hint, manifest=target.manifest, attempt=approved.attempt), head)
-        if run.status != "done":
-            ends = {"gave_up": HandoffState.gave_up, "refused": HandoffState.refused}
-            raise _Refused(ends.get(run.status, HandoffState.failed), run.reason or run.status)
-        files = _checked(ports, target, approved.hint, base, head)
-        row = make_row(ports.evals, target.manifest, approved.hint, approved.hint_id, approved.original, base, head)
-        return _publish(host, target, approved, {**files, **row.files}, row)
+        order = Order(approved.handoff_id, approved.hint, target.manifest, approved.edited, approved.attempt, folder)
+        host.export(target.sha, order.base)
+        tree = built(ports, order, first=approved.first, note=note)
+        row = make_row(tree.runner, target.manifest, approved.hint, approved.hint_id, approved.original, order.base, tree.head)
+        return _publish(host, target, approved, {**tree.files, **row.files}, row, tree)
 
 
-def _checked(ports: Ports, target: Target, hint: Hint, base: Path, head: Path) -> dict[str, bytes | None]:
-    limits = ports.limits
-    change = check_tree(base, head, target.manifest, hint.recipe, max_files=limits.diff_files, max_bytes=limits.diff_bytes)
-    if change.violations:
-        first = change.violations[0]
-        named = [{"code": one.code, "path": one.path, "text": one.text} for one in change.violations]
-        raise _Refused(HandoffState.refused, f"{first.code} at {first.path}: {first.text}", named)
-    return dict(change.changed)
+def _carried(ports: Ports, approved: _Approved, pull: pulls.Pull) -> _Built:
+    """What a model wrote, taken over to the newest base as it is: asked again, it would write something else than what was reviewed."""
+    host = host_of(ports.hosts, approved.target)
+    target = look(host, host.head())
+    files = {path: host.read(pull.head_sha, path) for path in host.changed(pull.base_sha, pull.head_sha)}
+    moved = sorted(path for path in files if host.read(pull.base_sha, path) != host.read(target.sha, path))
+    if moved:
+        raise NotBuilt(HandoffState.refused, f"the base changed {', '.join(moved[:3])} meanwhile, which a model wrote on here; try the hint again")
+    row = NewRow(pull.row_note or "none", pull.row_suite, pull.row)
+    return _publish(host, target, approved, files, row, BuiltTree(ports.workdir, files, "carried", ports.evals, by_model=True))
 
 
-def _publish(host: CodeHost, target: Target, approved: _Approved, files: dict[str, bytes | None], row: NewRow) -> _Built:
+def _note(db: Database, handoff_id: str, attempt: Attempt) -> None:
+    run = attempt.run
+    row = attempts.AttemptRow(
+        handoff_id=handoff_id, number=attempt.number, agent=attempt.agent, status=run.status, reason=cut(run.reason, 500), turns=run.turns,
+        tokens=run.tokens, usd=run.usd, seconds=attempt.seconds, violations=[vars(one) for one in attempt.violations], lost=list(attempt.lost),
+        transcript=run.transcript[:TRANSCRIPT_CAP].replace("\0", ""), at=db.now(),
+    )  # fmt: skip
+    with db.begin() as session:
+        attempts.add(session, row)
+
+
+def _publish(host: CodeHost, target: Target, approved: _Approved, files: Mapping[str, bytes | None], row: NewRow, tree: BuiltTree) -> _Built:
     message = commit_message(
         approved.hint_id, approved.hint, confirmed_by=approved.confirmed_by, rubric_version=approved.rubric_version, row_note=row.note
     )
     found = set(leaks(f"{message}\n{_body(approved, row)}"))
-    if not approved.edited:  # a person who edits the hint may write a number into a template on purpose
-        for path, content in files.items():
-            if content is not None and path not in row.files:
-                found |= _added_leaks(host.read(target.sha, path) or b"", content)
     if found:
-        raise _Refused(
+        raise NotBuilt(
             HandoffState.refused, f"leak: what would be published holds what looks like {', '.join(sorted(found))}; edit the hint if it is meant"
         )
     for turn in range(approved.turn, approved.turn + TURNS):
         name = branch(approved.hint_id, approved.hint.recipe, turn)
         try:
-            return _Built(target.sha, name, host.publish(name, target.sha, files, message), row)
+            published = host.publish(name, target.sha, files, message)
+            return _Built(target.sha, name, published, row, tree.agent, tree.by_model)
         except PortError as error:
             if error.code != "branch_taken":
                 raise
     raise PortError("branch_taken", f"{TURNS} branches of hint {approved.hint_id} exist already")
-
-
-def _added_leaks(base: bytes, head: bytes) -> set[str]:
-    """Kinds of personal data in the lines of a file that its base does not have; a number that stood on base may stay where a line is edited."""
-    known = set(base.splitlines())
-    added = b"\n".join(line for line in head.splitlines() if line not in known)
-    return set(leaks(added.decode("utf-8", errors="replace"), base.decode("utf-8", errors="replace")))
 
 
 def _body(approved: _Approved, row: NewRow) -> str:
@@ -223,20 +212,20 @@ def _body(approved: _Approved, row: NewRow) -> str:
     )  # fmt: skip
 
 
-def _open_pull(db: Database, ports: Ports, approved: _Approved, built: _Built) -> None:
+def _open_pull(db: Database, approved: _Approved, made: _Built) -> None:
     with db.begin() as session:
         handoff = handoffs.get(session, approved.handoff_id)
         if handoff is None or handoff.state is not HandoffState.working:
             return
-        history.move(session, handoff, HandoffState.built, by=ports.agent.name, base_sha=built.base)
+        history.move(session, handoff, HandoffState.built, by=made.agent, base_sha=made.base, agent=made.agent, by_model=made.by_model)
         pull = pulls.Pull(
             id=f"p{approved.handoff_id[1:]}", handoff_id=approved.handoff_id, hint_id=approved.hint_id, target=approved.target,
-            step=approved.hint.step, recipe=approved.hint.recipe, state=PullState.draft, branch=built.branch, base_sha=built.base,
-            head_sha=built.published.sha, title=title(approved.hint_id, approved.hint),
-            body=_body(approved, built.row),
-            row_suite=built.row.suite, row=built.row.row, row_note=built.row.note, opened_at=db.now(),
+            step=approved.hint.step, recipe=approved.hint.recipe, state=PullState.draft, branch=made.branch, base_sha=made.base,
+            head_sha=made.published.sha, title=title(approved.hint_id, approved.hint),
+            body=_body(approved, made.row),
+            row_suite=made.row.suite, row=made.row.row, row_note=made.row.note, opened_at=db.now(),
         )  # fmt: skip
-        history.begin(session, pull, by=ports.agent.name, why=f"branch {built.branch}")
+        history.begin(session, pull, by=made.agent, why=f"branch {made.branch}")
 
 
 def _move_through(session: Any, handoff: handoffs.Handoff, to: HandoffState, reason: str) -> None:
@@ -258,7 +247,7 @@ def retry(db: Database, handoff_id: str, *, by: str) -> handoffs.Handoff:
         handoff = handoffs.get(session, handoff_id)
         if handoff is None:
             raise NotFound(f"there is no handoff {handoff_id!r}")
-        if handoff.state not in (HandoffState.gave_up, HandoffState.refused, HandoffState.failed):
+        if handoff.state not in (HandoffState.gave_up, HandoffState.refused, HandoffState.failed, HandoffState.blocked):
             raise IllegalMove(f"handoff {handoff_id} is {handoff.state}; there is nothing to try again", state=str(handoff.state))
         hint = hints.needed(session, handoff.hint_id)
         if others := sorted(handoffs.living(session, hints.confirmed_twins(session, hint))):

@@ -28,6 +28,8 @@ class Handoff(SQLModel, table=True):
     """end of the undo window"""
     attempt: int = 0
     agent: str | None = None
+    by_model: bool = False
+    """a model wrote what was built: it is run in a box only"""
     base_sha: str | None = None
     reason: str | None = None
     """why it gave up, was refused, is blocked or failed; our own words"""

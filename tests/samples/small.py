@@ -125,7 +125,7 @@ def weigh_less(brief: Brief) -> Drafted:
     return Drafted(hints=[weight_hint(brief)])
 
 
-def small_ports(folder: Path, **limits: int) -> Ports:
+def small_ports(folder: Path, **limits: Any) -> Ports:
     """Scripted connectors all around the small pipeline; its name is `bank`."""
     (folder / "work").mkdir(exist_ok=True)
     return Ports(

@@ -181,7 +181,10 @@ def test_processes_that_die_at_work_are_no_failed_attempts_and_do_not_begin_for_
     """Three deaths of the server within one handoff made it fail for good."""
 
     class Dying:
-        name, left = "dying", deaths
+        name, left, by_model = "dying", deaths, False
+
+        def trouble(self) -> str | None:
+            return None
 
         def run(self, job: TreeJob, tree: Path) -> TreeRun:
             self.left -= 1
@@ -311,5 +314,5 @@ def test_what_base_holds_is_no_leak_on_a_line_that_is_edited(world: World, hint:
     handoff = world.handoff_of(hint.id)
     assert handoff.state is ends, handoff.reason
     if ends is HandoffState.refused:
-        assert (handoff.reason or "").startswith("leak: ") and "1632" not in (handoff.reason or "")
+        assert (handoff.reason or "").startswith("leak at ") and "1632" not in (handoff.reason or "")
         assert ("EMAIL" in (handoff.reason or "")) is ("mail" in note) and ("PHONE" in (handoff.reason or "")) is ("960002" in note)

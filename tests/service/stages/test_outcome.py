@@ -104,9 +104,9 @@ def test_a_rebuild_whose_end_was_lost_is_not_made_again(world: World, pull: pull
     """The crash between writing the new branch down and the flow's note that the step is done."""
     world.host.pushes({"README.md": b"news\n"})  # type: ignore[attr-defined]
     world.merges(pull.id)
-    assert handoff.rebuild(world.db, world.ports, pull.id) is None
+    assert handoff.rebuild(world.db, world.ports, world.catalogue, pull.id) is None
     once, jobs = world.pull(pull.id), len(world.jobs())
-    assert handoff.rebuild(world.db, world.ports, pull.id) is None
+    assert handoff.rebuild(world.db, world.ports, world.catalogue, pull.id) is None
     assert world.pull(pull.id) == once and once.branch.endswith("-2")
     assert (len(world.host.branches), len(world.jobs())) == (2, jobs)  # type: ignore[attr-defined]
     assert world.runs().pull(pull.id).state is PullState.merged
@@ -243,7 +243,7 @@ def test_a_closed_pull_stays_closed(world: World, pull: pulls.Pull) -> None:
     world.reopen("gate", pull.id)
     world.reopen("handoff", pull.handoff_id)
     assert world.pull(pull.id).state is PullState.closed and weights(world)["postcode"] == 5
-    assert handoff.rebuild(world.db, world.ports, pull.id) == handoff.NOT_LANDING
+    assert handoff.rebuild(world.db, world.ports, world.catalogue, pull.id) == handoff.NOT_LANDING
 
 
 def test_closing_while_it_lands_wins_until_it_has_landed(world: World, pull: pulls.Pull) -> None:
