@@ -20,8 +20,9 @@ from pydantic import ValidationError
 from connectors.ports import ReplayAnswer, Row, SuiteRun
 from connectors.processes import TAIL, Box, ProcessLimits, destroy, run
 from rubric.endings import AS_REPLAY, failure_of
-from rubric.gating import broken_rule, escaped, read_plans, read_rows
+from rubric.gating import escaped
 from rubric.manifest import Replay, Suite
+from rubric.results import broken_rule, read_plans, read_rows
 from rubric.schema import Plan
 from rubric.strict import Unreadable
 

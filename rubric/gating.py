@@ -1,14 +1,11 @@
-"""The gate's judgement: which rows a suite runs on, how its rows are read, what counts as lost, one verdict out of all."""
+"""The gate's judgement: which rows a suite runs on, what counts as lost, one verdict out of all."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, Literal, Protocol
-
-from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol
 
 from rubric.endings import FROM_OUTSIDE
 from rubric.manifest import Manifest, Suite, matches
 from rubric.schema import Step, Value
-from rubric.strict import Unreadable, load_json
 
 State = Literal["pass", "fail", "inconclusive", "error"]
 GRAVITY: tuple[State, ...] = ("fail", "error", "inconclusive", "pass")
@@ -17,8 +14,6 @@ SHORT = ("no_rows", "too_few_rows")
 """Failures of a suite that ran to its end and showed too little."""
 NAMED = 10
 """Rows that a reason names; the lists beside it hold all."""
-ROWS_CAP = 100_000
-"""Lines of one result file."""
 
 
 class CheckedRow(Protocol):
@@ -192,84 +187,6 @@ def _some(rows: list[str]) -> str:
     return " ".join(rows[:NAMED]) + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
 
 
-def _one_line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("holds control or invisible characters")
-    return text
-
-
-class RowLine(Value):
-    """One line of a rows file. A field we do not know is refused: `skipped: true` must not read as a pass."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    row: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_one_line)]
-    passed: bool = Field(alias="pass")
-    score: FiniteFloat | None = None
-    output: Any = None
-    cluster: str | None = None
-    error: str | None = None
-
-
-class PlanLine(Value):
-    """One line of a replay's answer."""
-
-    external_id: str
-    plan: Any
-
-
 def escaped(text: str) -> str:
     """Text on one line, harmless to a terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def read_rows(data: bytes) -> list[RowLine]:
-    """The rows of a rows-jsonl file; raises for the first line that is not exactly one row, or names a row again."""
-    rows: dict[str, RowLine] = {}
-    for number, line in _lines(data):
-        try:
-            one = RowLine.model_validate(load_json(line, what=f"line {number}"))
-        except ValidationError as error:
-            raise Unreadable("bad_rows", f"line {number}, {broken_rule(error)}") from None
-        except Unreadable as error:
-            raise Unreadable("bad_rows", escaped(str(error))) from None
-        if one.row in rows:
-            raise Unreadable("duplicate_row", f"line {number}: the row {one.row} stands twice")
-        if one.error and one.passed:
-            raise Unreadable("bad_rows", f"line {number}: the row {one.row} passes and has an error")
-        rows[one.row] = one
-    return list(rows.values())
-
-
-def read_plans(data: bytes, asked: set[str]) -> dict[str, Any]:
-    """Our id → plan, not yet checked; raises unless there is exactly one line for each case that was asked about."""
-    plans: dict[str, Any] = {}
-    for number, line in _lines(data):
-        try:
-            one = PlanLine.model_validate(load_json(line, what=f"line {number}"))
-        except ValidationError as error:
-            raise Unreadable("replay_garbage", f"line {number}, {broken_rule(error)}") from None
-        except Unreadable as error:
-            raise Unreadable("replay_garbage", f"line {number}: {error.code}") from None
-        if one.external_id not in asked:
-            raise Unreadable("replay_other_case", f"line {number} answers for a case that was not asked about")
-        if one.external_id in plans:
-            raise Unreadable("replay_garbage", f"line {number}: a second plan for {one.external_id}")
-        plans[one.external_id] = one.plan
-    if missing := sorted(asked - set(plans)):
-        raise Unreadable("replay_missing", f"no plan for {len(missing)} of {len(asked)} cases")
-    return plans
-
-
-def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    lines = data.split(b"\n")
-    if len(lines) > ROWS_CAP + 1:
-        raise Unreadable("too_large", f"more than {ROWS_CAP} lines")
-    return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-
-
-def broken_rule(error: ValidationError) -> str:
-    """Where a value does not fit and what it should be; never the value itself, which may be a customer's words."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return escaped(f"{place or 'as a whole'}: {first['msg']}")[:500]

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from rubric.gating import ControlVerdict, CureVerdict, SuiteVerdict, escaped, judge_gate, judge_suite, read_plans, read_rows, rows_path
+from rubric.gating import ControlVerdict, CureVerdict, SuiteVerdict, escaped, judge_gate, judge_suite, rows_path
 from rubric.manifest import Manifest, Suite
 from rubric.schema import Step
-from rubric.strict import Unreadable
 
 
 @dataclass(frozen=True)
@@ -168,63 +167,6 @@ def test_a_named_rows_file_wins_and_an_unused_one_is_not_looked_for():
     named = suite(argv=["x", "{in}"], rows={"path": "rows/f.jsonl"})
     assert rows_path(manifest(), Step.fetch, named, ["evals/fetch/cases.jsonl"]) == "rows/f.jsonl"
     assert rows_path(manifest(), Step.fetch, suite(), ["evals/fetch/cases.jsonl"]) is None
-
-
-def test_rows_are_read():
-    data = b'{"row": "a", "pass": true, "score": 1, "output": {"x": [1]}, "cluster": null}\n\n{"row": "b", "pass": false, "error": "boom"}'
-    assert [(row.row, row.passed, row.score, row.error) for row in read_rows(data)] == [("a", True, 1.0, None), ("b", False, None, "boom")]
-    assert read_rows(b"") == []
-
-
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        (b'{"row": "a", "pass": true, "score": NaN}', "bad_rows"),
-        (b'{"row": "a", "pass": true, "score": 1e999}', "bad_rows"),
-        (b'{"row": "a", "pass": true, "score": true}', "bad_rows"),
-        (b'{"row": "a", "pass": 1}', "bad_rows"),
-        (b'{"row": "a", "pass": "true"}', "bad_rows"),
-        (b'{"row": 7, "pass": true}', "bad_rows"),
-        (b'{"row": "", "pass": true}', "bad_rows"),
-        (b'{"row": "a\\u001b[2J", "pass": true}', "bad_rows"),
-        (b'{"row": "a", "pass": true, "skipped": true}', "bad_rows"),
-        (b'{"row": "a", "pass": false, "pass": true}', "bad_rows"),
-        (b'{"row": "a", "pass": true, "error": "boom"}', "bad_rows"),
-        (b'{"pass": true}', "bad_rows"),
-        (b'["a", true]', "bad_rows"),
-        (b'{"row": "a", "pa', "bad_rows"),
-        (b'\xff{"row": "a"}', "bad_rows"),
-        (b"[" * 100_000, "bad_rows"),
-        (b'{"row": "a", "pass": true}\n{"row": "a", "pass": true}', "duplicate_row"),
-        (b'{"row": "a"}\n' * 100_001, "too_large"),
-    ],
-)
-def test_anything_else_is_refused_by_name(line, code):
-    with pytest.raises(Unreadable) as error:
-        read_rows(line)
-    assert error.value.code == code and "\x1b" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("data", "code"),
-    [
-        (b'{"external_id": "c9", "plan": {}}', "replay_other_case"),
-        (b'{"external_id": "c1", "plan": {}}\n' * 2, "replay_garbage"),
-        (b'{"external_id": "c1"}', "replay_garbage"),
-        (b"done!", "replay_garbage"),
-        (b"", "replay_missing"),
-    ],
-)
-def test_replay_answers_fit_the_cases_asked_about(data, code):
-    with pytest.raises(Unreadable) as error:
-        read_plans(data, {"c1"})
-    assert error.value.code == code
-
-
-def test_words_of_a_customer_are_not_quoted_in_a_refusal():
-    with pytest.raises(Unreadable) as error:
-        read_plans(b'{"external_id": "c1", "plan": {}, "plan": {"Jane Doe": 1}} Jane Doe', {"c1"})
-    assert "Jane" not in str(error.value)
 
 
 def test_escaped_text_is_one_harmless_line():
