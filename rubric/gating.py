@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 from rubric.endings import FROM_OUTSIDE
-from rubric.manifest import Manifest, Suite, matches
+from rubric.manifest import Graded, Manifest, Suite, matches
 from rubric.schema import Step, Value
 
 State = Literal["pass", "fail", "inconclusive", "error"]
@@ -40,6 +40,7 @@ class SuiteVerdict(Value):
     suite: str
     step: Step
     state: State
+    graded: Graded = "self"
     rows_base: int = 0
     rows_head: int = 0
     kept: int = 0
@@ -89,10 +90,10 @@ def judge_suite(step: Step, suite: Suite, base: OneSide, head: OneSide) -> Suite
     """
     if suite.kind == "sampled":
         reason = "sampled suites are not judged yet: one run of each side says nothing about rows that vary"
-        return SuiteVerdict(suite=suite.id, step=step, state="inconclusive", reason=reason)
+        return SuiteVerdict(suite=suite.id, step=step, state="inconclusive", graded=suite.graded, reason=reason)
     before, after = _by_id(base.rows), _by_id(head.rows)
     broken_base, broken_head = _broken(suite, base, before), _broken(suite, head, after)
-    seen = SuiteVerdict(suite=suite.id, step=step, state="pass", rows_base=len(before), rows_head=len(after))
+    seen = SuiteVerdict(suite=suite.id, step=step, state="pass", graded=suite.graded, rows_base=len(before), rows_head=len(after))
     ran_short = head.failure is None or head.failure in SHORT
     if broken_head and head.failure not in FROM_OUTSIDE and (not broken_base or ran_short):
         return seen.model_copy(update={"state": "fail", "reason": f"on head: {broken_head}"})
@@ -113,6 +114,7 @@ def _compared(seen: SuiteVerdict, before: dict[str, bool], after: dict[str, bool
         suite=seen.suite,
         step=seen.step,
         state="fail" if reason else "pass",
+        graded=seen.graded,
         rows_base=seen.rows_base,
         rows_head=seen.rows_head,
         kept=sum(before[row] and after[row] for row in both),
@@ -170,7 +172,7 @@ def rows_path(manifest: Manifest, step: Step, suite: Suite, paths: Iterable[str]
     """Which file of the base tree becomes `{in}`; None: none, or none that is certain.
 
     Without `rows.path` it is the one file that is protected, that some recipe may add to, and that lies in a folder
-    named like the step (`evals/fetch/cases.jsonl`). Two such files are no answer.
+    named like the step (`evals/fetch/cases.jsonl`). Two such files are no answer, nor is one that holds what another suite must not see.
     """
     if suite.rows is not None:
         return suite.rows.path
@@ -180,7 +182,7 @@ def rows_path(manifest: Manifest, step: Step, suite: Suite, paths: Iterable[str]
     found = [
         path for path in paths if step.value in path.split("/")[:-1] and manifest.is_protected(path) and any(matches(path, glob) for glob in globs)
     ]
-    return found[0] if len(found) == 1 else None
+    return found[0] if len(found) == 1 and found[0] not in manifest.kept else None
 
 
 def _some(rows: list[str]) -> str:

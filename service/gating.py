@@ -19,6 +19,7 @@ from rubric.gating import GateVerdict, State, SuiteVerdict, judge_gate, judge_su
 from rubric.manifest import Manifest, Suite
 from rubric.schema import Step
 from service.errors import TriageError
+from service.exams import set_apart
 
 NOT_RUN = "not_run"
 """Failure of a suite that there is no point in running yet."""
@@ -96,9 +97,9 @@ def run_gate(
 ) -> GateReport:
     """Run the suites of all affected steps on both trees, side by side, and judge row by row.
 
-    Both trees are throw-away copies; protected files of `head_tree` are overwritten. `manifest` is base's.
-    `extra_rows`: suite id → rows to append to base's, for both sides. `steps`: only these; leaving out an affected one
-    keeps the gate from passing. `scratch`: where the rows wait meanwhile. Raises `GateRefused` for trees with links.
+    Both trees are throw-away copies: head gets base's protected files, and both lose the rows that a suite must not see. `manifest` is
+    base's. `extra_rows`: suite id → rows to append to base's, for both sides. `steps`: only these; leaving out an affected one keeps the
+    gate from passing. `scratch`: where the rows wait meanwhile. Raises `GateRefused` for trees with links.
     """
     start = time.monotonic()
     extra = dict(extra_rows or {})
@@ -106,8 +107,8 @@ def run_gate(
     affected = _affected(manifest, changed, set(extra))
     chosen = affected if steps is None else set(steps)
     with tempfile.TemporaryDirectory(prefix="rows-", dir=scratch) as folder:
-        # Copied before anything runs: what a suite does to its tree must not reach the rows of the next one.
         exams = _exams(manifest, chosen, base_tree, extra, Path(folder))
+        runner = set_apart(runner, manifest, [suite for _, suite, _, _ in exams], base_tree, head_tree, Path(folder))
         base, head = _both_sides(exams, base_tree, head_tree, runner, tell)
     suites = tuple(judge_suite(step, suite, *runs) for (step, suite, _, _), *runs in zip(exams, base, head, strict=True))
     return GateReport(
@@ -182,6 +183,7 @@ def _affected(manifest: Manifest, changed: Sequence[str], with_rows: set[str]) -
 
 
 def _exams(manifest: Manifest, steps: Collection[Step], tree: Path, extra: dict[str, str], folder: Path) -> list[Exam]:
+    """The suites to run. Rows are copied before anything runs: what a suite does to its tree must not reach those of the next one."""
     exams: list[Exam] = []
     paths = tree_paths(tree)
     for step, suite in manifest.suites(set(steps)):

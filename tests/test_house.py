@@ -48,8 +48,16 @@ ROOMS = (
     Room("ground: database", "service/db.py", "", "sqlalchemy sqlmodel"),
     Room("ground: redaction", "service/redaction.py", "rubric.hygiene", "phonenumbers stdnum"),
     Room("aides that know the rubric", "service/wording.py service/treepolicy.py", "rubric.*"),
-    Room("aides that hold a door", "service/targets.py service/gating.py service/eval_rows.py", f"{GROUND} connectors.ports rubric.*"),
-    Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.gating service.trials connectors.ports rubric.*"),
+    Room(
+        "aides that hold a door",
+        "service/targets.py service/exams.py service/gating.py service/eval_rows.py",
+        f"{GROUND} service.exams connectors.ports rubric.*",
+    ),
+    Room(
+        "trying out",
+        "service/trials.py service/proving.py",
+        f"{GROUND} service.targets service.exams service.gating service.trials connectors.ports rubric.*",
+    ),
     Room(
         "answering",
         "service/answering.py",

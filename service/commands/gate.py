@@ -25,6 +25,7 @@ from rubric.schema import Step
 from rubric.strict import Unreadable
 from service.gating import GateRefused, GateReport, SuiteFacts, run_gate
 
+SAYS = {"outside": "", "self": "  self-graded"}
 EXIT = {"pass": 0, "fail": 1, "inconclusive": 2, "error": 2}
 USAGE = 64
 """As sysexits.h has it; argparse's own 2 means `inconclusive or error` here."""
@@ -268,7 +269,7 @@ def _page(report: GateReport, found: Mapping[str, Any]) -> list[str]:
 
 def _suite_lines(row: SuiteVerdict, facts: SuiteFacts) -> list[str]:
     figures = " ".join(f"{number:>6}" for number in (row.rows_base, row.rows_head, row.kept, len(row.gained), len(row.lost)))
-    lines = [f"{row.suite:<24} {row.state:<13} {figures} {max(facts.seconds_base, facts.seconds_head):>8.2f}"]
+    lines = [f"{row.suite:<24} {row.state:<13} {figures} {max(facts.seconds_base, facts.seconds_head):>8.2f}{SAYS[row.graded]}"]
     named = {"lost": row.lost, "missing": row.missing, "new, failing": row.new_failing, "failing on both": row.failing}
     lines += [f"    {what}: {_some(rows)}" for what, rows in named.items() if rows]
     for side, detail in (("base", facts.detail_base), ("head", facts.detail_head)):
