@@ -163,6 +163,22 @@ def test_an_unprotected_file_is_no_rows_file():
     assert rows_path(rules, Step.fetch, suite(argv=["x", "{in}"]), ["evals/fetch/cases.jsonl"]) is None
 
 
+def test_what_another_suite_must_not_see_is_never_guessed():
+    kept = {"results": {"format": "outputs-jsonl", "path": "{out}/o"}, "rows": {"path": "evals/fetch/cases.jsonl"}, "grade": {}}
+    rules = manifest(steps={"plan": {"watches": ["x"], "suites": [suite(**kept).model_dump()]}})
+    assert rows_path(manifest(), Step.fetch, suite(argv=["x", "{in}"]), ["evals/fetch/cases.jsonl"]) == "evals/fetch/cases.jsonl"
+    assert rows_path(rules, Step.fetch, suite(argv=["x", "{in}"]), ["evals/fetch/cases.jsonl"]) is None
+
+
+@pytest.mark.parametrize(("format", "graded"), [("rows-jsonl", "self"), ("junit-xml", "self"), ("outputs-jsonl", "outside")])
+@pytest.mark.parametrize("kind", ["deterministic", "sampled"])
+def test_a_verdict_says_who_graded(format, graded, kind):
+    more = {"rows": {"path": "r"}, "grade": {}} if graded == "outside" else {}
+    one = suite(results={"format": format, "path": "{out}/x"}, kind=kind, **more)
+    for head in (side("ab"), side("a", "b"), side(failure="timeout")):
+        assert judge_suite(Step.fetch, one, side("ab"), head).graded == graded
+
+
 def test_a_named_rows_file_wins_and_an_unused_one_is_not_looked_for():
     named = suite(argv=["x", "{in}"], rows={"path": "rows/f.jsonl"})
     assert rows_path(manifest(), Step.fetch, named, ["evals/fetch/cases.jsonl"]) == "rows/f.jsonl"
