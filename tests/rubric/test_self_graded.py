@@ -147,7 +147,7 @@ def test_promptfoo_is_read_by_the_name_of_the_test():
         (promptfoo(judged(testCase=None)), "bad_rows", "testCase"),
         (promptfoo(judged(success="true")), "bad_rows", "success"),
         (promptfoo(judged(reason=2)), "bad_rows", "says otherwise"),
-        (promptfoo(judged(reason=True)), "bad_rows", "failureReason"),
+        (promptfoo(judged(success=False, reason=True)), "bad_rows", "failureReason"),
         (promptfoo(judged(success=False, reason=3)), "bad_rows", "failureReason"),
         (promptfoo(judged(reason=[])), "bad_rows", "failureReason"),
         (promptfoo(judged(score="1")), "bad_rows", "score"),

@@ -133,6 +133,12 @@ def test_head_s_grader_and_head_s_rows_are_base_s(gate):
     assert suites["fetch-golden"].lost == ["a", "b"] and set(report.from_base) == set(forged)
 
 
+def test_a_grader_that_nobody_protected_is_base_s_too(gate):
+    rules = GRADED.replace("evals/grade.py", "grade.py")
+    forged = GRADE.replace('said.get(row["id"]) == row["expected"]', "True")
+    assert gate("def answer(row): return 7", rules, {"grade.py": forged}, **{"grade.py": GRADE})[1]["fetch-golden"].lost == ["a", "b"]
+
+
 def test_rows_are_taken_from_both_trees_and_nothing_else(tmp_path):
     for name in ("base", "head"):
         for path, text in {**FILES, "evals/fetch/notes.md": "x", "data/cases.jsonl": "{}"}.items():
