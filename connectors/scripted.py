@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from connectors.ports import PortError, Published, ReplayAnswer, Row, SuiteRun, TreeJob, TreeRun
 from rubric.drafting import Abstained, Answered, Ask, AskOutcome, Brief, Drafted, Receipt, TransportError, Usage
+from rubric.grading import read_exam
 from rubric.manifest import Replay, Suite
 from rubric.schema import Outcome, Plan
+from rubric.strict import Unreadable
 
 Reply = Drafted | Abstained | PortError
 """What a scripted critic says; a `PortError` is raised."""
@@ -152,14 +154,22 @@ class ScriptedEvals:
         """suite ids and `replay`, in order"""
 
     def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None, exam: Path | None = None) -> SuiteRun:
-        """Rows come from the rows file, by their `id`."""
+        """Rows come from the rows file, by their `id`; the function sees them whole, as pipeline and grader in one."""
         self.runs.append(suite.id)
         if suite.id in self.fails:
             return SuiteRun(suite.id, failure=self.fails[suite.id], detail="scripted")
         if rows_file is None or not rows_file.is_file():
             return SuiteRun(suite.id, failure="no_rows_path", detail="no rows file is known")
+        if suite.grade and suite.grade.argv and exam is None:
+            return SuiteRun(suite.id, failure="no_grader", detail="no tree to take the grader from")
+        try:
+            if suite.grade:
+                read_exam(rows_file.read_bytes(), suite.grade)
+        except Unreadable as error:
+            return SuiteRun(suite.id, failure=error.code, detail=str(error))
+        name = suite.grade.id if suite.grade else "id"
         given = [json.loads(line) for line in rows_file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        rows = tuple(Row(str(row["id"]), self._passes(suite.id, tree, row)) for row in given)
+        rows = tuple(Row(str(row[name]), self._passes(suite.id, tree, row)) for row in given)
         names = [row.row for row in rows]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

@@ -20,9 +20,12 @@ from pydantic import ValidationError
 from connectors.ports import ReplayAnswer, Row, SuiteRun
 from connectors.processes import TAIL, Box, Enclosed, ProcessLimits, destroy, run
 from rubric.endings import AS_REPLAY, failure_of
-from rubric.gating import broken_rule, escaped, read_plans, read_rows
-from rubric.manifest import Replay, Suite
+from rubric.gating import escaped
+from rubric.grading import Exam, answers, as_lines, compared, graded, questions, read_exam
+from rubric.manifest import Grade, Replay, Suite
+from rubric.results import OutputLine, RowLine, broken_rule, read_outputs, read_plans, read_rows
 from rubric.schema import Plan
+from rubric.self_graded import FINE, READERS
 from rubric.strict import Unreadable
 
 RESULT_BYTES = 20 * 1000 * 1000
@@ -76,27 +79,56 @@ class SubprocessEvals:
         start = time.monotonic()
         rows, failure, detail = tuple[Row, ...](), None, ""
         try:
-            rows = _once_more(lambda: self._rows(suite, tree, rows_file))
-            if len(rows) < suite.min_rows:
-                failure, detail = ("too_few_rows" if rows else "no_rows"), f"{len(rows)} rows, at least {suite.min_rows} are needed"
+            lines, answered = _once_more(lambda: self._judged(suite, tree, rows_file, exam))
+            rows = tuple(Row(line.row, line.passed, line.score, escaped(line.error)[:TAIL] if line.error else None) for line in lines)
+            if answered < suite.min_rows:
+                failure, detail = ("too_few_rows" if answered else "no_rows"), f"{answered} rows, at least {suite.min_rows} are needed"
         except (_Failed, Unreadable) as failed:
             failure, detail = failed.code, ": ".join(filter(None, (str(failed), getattr(failed, "tail", ""))))
         return SuiteRun(suite.id, rows, failure, detail, round(time.monotonic() - start, 3))
 
-    def _rows(self, suite: Suite, tree: Path, rows_file: Path | None) -> tuple[Row, ...]:
+    def _judged(self, suite: Suite, tree: Path, rows_file: Path | None, exam: Path | None) -> tuple[list[RowLine], int]:
+        """The rows, and how many of them the suite answered."""
+        data = _bytes_of(rows_file) if rows_file else None
+        if data is None and (suite.grade or any("{in}" in word for word in suite.argv)):
+            raise _Failed("no_rows_path", 'argv says "{in}", and no rows file is known; name it in rows.path of the suite')
+        name = rows_file.name if rows_file else "none"
+        if suite.grade:
+            return self._from_outside(suite, suite.grade, tree, (name, data or b""), exam)
+        lines = READERS[suite.results.format](self._results(suite, tree, (name, data)))
+        return lines, len(lines)
+
+    def _from_outside(self, suite: Suite, grade: Grade, tree: Path, given: tuple[str, bytes], exam: Path | None) -> tuple[list[RowLine], int]:
+        """Every row of the exam, and how many were answered. While the pipeline runs, what is expected is in memory of ours only."""
+        if grade.argv and exam is None:
+            raise _Failed("no_grader", "the outputs need a grader, and the tree that it has to come from is not here")
+        asked = read_exam(given[1], grade)
+        outputs = read_outputs(self._results(suite, tree, (given[0], questions(asked, grade))), asked)
+        if not grade.argv or exam is None:
+            return compared(asked, grade, outputs), len(outputs)
+        return graded(asked, outputs, self._verdicts(grade.argv, asked, outputs, exam, suite.timeout_s)), len(outputs)
+
+    def _results(self, suite: Suite, tree: Path, given: tuple[str, bytes | None]) -> bytes:
+        """Run the suite on a file of some name and content, in a folder of its own; the bytes of its results."""
         with self._folder() as folder:
-            given = folder / "in" / (rows_file.name if rows_file else "none")
-            if rows_file is not None:
-                try:
-                    shutil.copyfile(rows_file, given)
-                except OSError as error:
-                    raise _Failed("no_rows_path", f"the rows file cannot be read ({error.strerror})") from None
-            elif any("{in}" in word for word in suite.argv):
-                raise _Failed("no_rows_path", 'argv says "{in}", and no rows file is known; name it in rows.path of the suite')
-            results = _results_path(suite.results.path, folder / "out")
-            tail = self._run(suite.argv, {"in": given, "out": folder / "out"}, tree, folder, suite.timeout_s, (0, 1))
-            lines = read_rows(_contents(results, folder / "out", tail))
-        return tuple(Row(line.row, line.passed, line.score, escaped(line.error)[:TAIL] if line.error else None) for line in lines)
+            path, out, results = folder / "in" / given[0], folder / "out", _results_path(suite.results.path, folder / "out")
+            if given[1] is not None:
+                path.write_bytes(given[1])
+            fine = FINE.get(suite.results.format, (0, 1))
+            tail = self._run(suite.argv, {"in": path, "out": out}, tree, folder, suite.timeout_s, fine)
+            return _contents(results, out, tail)
+
+    def _verdicts(self, argv: list[str], asked: Exam, outputs: Mapping[str, OutputLine], exam: Path, timeout_s: float) -> list[RowLine]:
+        """What base's grader says, in a folder that the pipeline never had."""
+        try:
+            with self._folder() as folder:
+                places = {"in": folder / "in" / "rows.jsonl", "outputs": folder / "in" / "outputs.jsonl", "out": folder / "out"}
+                places["in"].write_bytes(as_lines(asked.values()))
+                places["outputs"].write_bytes(answers(outputs))
+                tail = self._run(argv, places, exam, folder, timeout_s, (0, 1))
+                return read_rows(_contents(folder / "out" / "rows.jsonl", folder / "out", tail))
+        except (_Failed, Unreadable) as failed:
+            raise _Failed(failed.code, f"the grader: {failed}", getattr(failed, "tail", "")) from None
 
     def replay(self, replay: Replay, tree: Path, cases: Mapping[str, dict[str, Any]]) -> list[ReplayAnswer]:
         """Plans of all cases in one process; if that goes wrong one process a case, so that a bad case sinks only itself.
@@ -188,8 +220,17 @@ def _once_more(run: Callable[[], T]) -> T:
     return run()
 
 
+def _bytes_of(rows_file: Path) -> bytes:
+    try:
+        return rows_file.read_bytes()
+    except OSError as error:
+        raise _Failed("no_rows_path", f"the rows file cannot be read ({error.strerror})") from None
+
+
 def _filled(word: str, places: Mapping[str, Path]) -> str:
-    return word.replace("{in}", str(places["in"])).replace("{out}", str(places["out"]))
+    for name, place in places.items():
+        word = word.replace(f"{{{name}}}", str(place))
+    return word
 
 
 def _results_path(path: str, out: Path) -> Path:

@@ -1,20 +1,15 @@
-"""The gate's judgement: which rows a suite runs on, how its rows are read, what counts as lost, one verdict out of all."""
+"""The gate's judgement: which rows a suite runs on, what counts as lost, one verdict out of all."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Protocol
-
-from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from rubric.endings import FROM_OUTSIDE
 from rubric.manifest import Manifest, Suite, matches
-from rubric.schema import Step, Value
-from rubric.strict import Unreadable, load_json
+from rubric.schema import Step
 from rubric.verdicts import GRAVITY, ControlVerdict, CureVerdict, GateVerdict, State, SuiteVerdict, in_words
 
 SHORT = ("no_rows", "too_few_rows")
 """Failures of a suite that ran to its end and showed too little."""
-ROWS_CAP = 100_000
-"""Lines of one result file."""
 
 
 class CheckedRow(Protocol):
@@ -42,7 +37,7 @@ def judge_suite(step: Step, suite: Suite, base: OneSide, head: OneSide, waived: 
     """
     if suite.kind == "sampled":
         reason = "one run of each side says nothing about rows that vary"
-        return SuiteVerdict(suite=suite.id, step=step, state="inconclusive", reason=reason)
+        return SuiteVerdict(suite=suite.id, step=step, state="inconclusive", graded=suite.graded, reason=reason)
     seen = look(step, suite, base, head)
     return seen if seen.state != "pass" else _compared(seen, by_id(base.rows), by_id(head.rows), waived or {})
 
@@ -55,7 +50,7 @@ def look(step: Step, suite: Suite, base: OneSide, head: OneSide) -> SuiteVerdict
     """
     before, after = by_id(base.rows), by_id(head.rows)
     broken_base, broken_head = broken(suite, base), broken(suite, head)
-    seen = SuiteVerdict(suite=suite.id, step=step, state="pass", rows_base=len(before), rows_head=len(after))
+    seen = SuiteVerdict(suite=suite.id, step=step, state="pass", graded=suite.graded, rows_base=len(before), rows_head=len(after))
     ran_short = head.failure is None or head.failure in SHORT
     if broken_head and head.failure not in FROM_OUTSIDE and (not broken_base or ran_short):
         return seen.model_copy(update={"state": "fail", "reason": f"on head: {broken_head}"})
@@ -78,6 +73,7 @@ def _compared(seen: SuiteVerdict, before: dict[str, bool], after: dict[str, bool
         suite=seen.suite,
         step=seen.step,
         state="fail" if reason else "pass",
+        graded=seen.graded,
         rows_base=seen.rows_base,
         rows_head=seen.rows_head,
         kept=sum(before[row] and after[row] for row in both),
@@ -143,7 +139,7 @@ def rows_path(manifest: Manifest, step: Step, suite: Suite, paths: Iterable[str]
     """Which file of the base tree becomes `{in}`; None: none, or none that is certain.
 
     Without `rows.path` it is the one file that is protected, that some recipe may add to, and that lies in a folder
-    named like the step (`evals/fetch/cases.jsonl`). Two such files are no answer.
+    named like the step (`evals/fetch/cases.jsonl`). Two such files are no answer, nor is one that holds what another suite must not see.
     """
     if suite.rows is not None:
         return suite.rows.path
@@ -153,87 +149,9 @@ def rows_path(manifest: Manifest, step: Step, suite: Suite, paths: Iterable[str]
     found = [
         path for path in paths if step.value in path.split("/")[:-1] and manifest.is_protected(path) and any(matches(path, glob) for glob in globs)
     ]
-    return found[0] if len(found) == 1 else None
-
-
-def _one_line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("holds control or invisible characters")
-    return text
-
-
-class RowLine(Value):
-    """One line of a rows file. A field we do not know is refused: `skipped: true` must not read as a pass."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    row: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_one_line)]
-    passed: bool = Field(alias="pass")
-    score: FiniteFloat | None = None
-    output: Any = None
-    cluster: str | None = None
-    error: str | None = None
-
-
-class PlanLine(Value):
-    """One line of a replay's answer."""
-
-    external_id: str
-    plan: Any
+    return found[0] if len(found) == 1 and found[0] not in manifest.kept else None
 
 
 def escaped(text: str) -> str:
     """Text on one line, harmless to a terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def read_rows(data: bytes) -> list[RowLine]:
-    """The rows of a rows-jsonl file; raises for the first line that is not exactly one row, or names a row again."""
-    rows: dict[str, RowLine] = {}
-    for number, line in _lines(data):
-        try:
-            one = RowLine.model_validate(load_json(line, what=f"line {number}"))
-        except ValidationError as error:
-            raise Unreadable("bad_rows", f"line {number}, {broken_rule(error)}") from None
-        except Unreadable as error:
-            raise Unreadable("bad_rows", escaped(str(error))) from None
-        if one.row in rows:
-            raise Unreadable("duplicate_row", f"line {number}: the row {one.row} stands twice")
-        if one.error and one.passed:
-            raise Unreadable("bad_rows", f"line {number}: the row {one.row} passes and has an error")
-        rows[one.row] = one
-    return list(rows.values())
-
-
-def read_plans(data: bytes, asked: set[str]) -> dict[str, Any]:
-    """Our id → plan, not yet checked; raises unless there is exactly one line for each case that was asked about."""
-    plans: dict[str, Any] = {}
-    for number, line in _lines(data):
-        try:
-            one = PlanLine.model_validate(load_json(line, what=f"line {number}"))
-        except ValidationError as error:
-            raise Unreadable("replay_garbage", f"line {number}, {broken_rule(error)}") from None
-        except Unreadable as error:
-            raise Unreadable("replay_garbage", f"line {number}: {error.code}") from None
-        if one.external_id not in asked:
-            raise Unreadable("replay_other_case", f"line {number} answers for a case that was not asked about")
-        if one.external_id in plans:
-            raise Unreadable("replay_garbage", f"line {number}: a second plan for {one.external_id}")
-        plans[one.external_id] = one.plan
-    if missing := sorted(asked - set(plans)):
-        raise Unreadable("replay_missing", f"no plan for {len(missing)} of {len(asked)} cases")
-    return plans
-
-
-def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    lines = data.split(b"\n")
-    if len(lines) > ROWS_CAP + 1:
-        raise Unreadable("too_large", f"more than {ROWS_CAP} lines")
-    return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-
-
-def broken_rule(error: ValidationError) -> str:
-    """Where a value does not fit and what it should be; never the value itself, which may be a customer's words."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return escaped(f"{place or 'as a whole'}: {first['msg']}")[:500]

@@ -35,6 +35,9 @@ SELF_GRADED: tuple[Format, ...] = ("rows-jsonl", "junit-xml", "promptfoo-json", 
 """what the process under test says of itself: as good as its code is honest"""
 
 
+Graded = Literal["outside", "self"]
+
+
 class Results(_Part):
     format: Format
     """`outputs-jsonl`: only what the pipeline answers, graded outside by what it never saw. All others are graded by the process under test"""
@@ -73,16 +76,22 @@ class Suite(_Part):
     grade: Grade | None = None
 
     @property
-    def self_graded(self) -> bool:
-        return self.results.format in SELF_GRADED
+    def graded(self) -> Graded:
+        return "self" if self.results.format in SELF_GRADED else "outside"
 
     @model_validator(mode="after")
     def _graded_once(self) -> "Suite":
-        if self.self_graded and self.grade is not None:
+        if self.graded == "self" and self.grade is not None:
             raise ValueError("grade goes with outputs-jsonl; the other formats say themselves what passes")
-        if not self.self_graded and (self.rows is None or self.grade is None):
+        if self.graded == "outside" and (self.rows is None or self.grade is None):
             raise ValueError("outputs-jsonl needs rows.path and grade: what is expected has to stand somewhere")
+        if self.grade and self.rows and self.rows.add is not None and not {self.grade.id, self.grade.expected} <= set(self.rows.add):
+            raise ValueError(f"rows.add makes rows without {self.grade.id} or {self.grade.expected}, which grade asks for")
         return self
+
+    def name_of(self, row: dict[str, Any]) -> str:
+        """The name that a row of its rows file has in results."""
+        return str(row.get(self.grade.id if self.grade else "id"))
 
 
 class InventoryRule(_Part):
@@ -158,12 +167,25 @@ class Manifest(_Part):
     protected: list[RelativePath] = []
 
     @model_validator(mode="after")
-    def _unique_suites(self) -> "Manifest":
-        ids = [suite.id for rules in self.steps.values() for suite in rules.suites]
+    def _suites_fit(self) -> "Manifest":
+        """What one suite must not see, no other may be given: it could leave it in the tree."""
+        ids = [suite.id for suite in self._all()]
         twice = next((name for name in ids if ids.count(name) > 1), None)
         if twice:
             raise ValueError(f"the suite id {twice!r} stands twice")
+        for path in self.kept:
+            fields = {suite.id: suite.grade and suite.grade.expected for suite in self._all() if suite.rows and suite.rows.path == path}
+            if len(set(fields.values())) > 1:
+                raise ValueError(f"{path}: of {' and '.join(fields)} one would be given what another must not see; give each rows of its own")
         return self
+
+    def _all(self) -> list[Suite]:
+        return [suite for rules in self.steps.values() for suite in rules.suites]
+
+    @property
+    def kept(self) -> set[str]:
+        """Rows files of the suites that are graded outside: they hold what no program under test may see."""
+        return {suite.rows.path for suite in self._all() if suite.rows and suite.grade}
 
     def suites(self, steps: set[Step]) -> list[tuple[Step, Suite]]:
         """The suites of some steps, in the order of the pipeline."""
@@ -180,7 +202,7 @@ class Manifest(_Part):
         return found
 
     def is_rows_file(self, path: str) -> bool:
-        return any(suite.rows and suite.rows.path == path for rules in self.steps.values() for suite in rules.suites)
+        return any(suite.rows and suite.rows.path == path for suite in self._all())
 
     def is_exam(self, path: str) -> bool:
         """Whether a file holds rows that changes are judged by: a suite's, or one that is protected and that recipes may add rows to."""

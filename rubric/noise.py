@@ -43,7 +43,7 @@ def judge(
     """
     runs = (len(base), len(head))
     if not base or not head:
-        return SuiteVerdict(suite=suite.id, step=step, state="inconclusive", runs=runs, reason="was not run")
+        return SuiteVerdict(suite=suite.id, step=step, state="inconclusive", graded=suite.graded, runs=runs, reason="was not run")
     seen = look(step, suite, _worst(suite, base), _worst(suite, head))
     before, after = tally([by_id(run.rows) for run in base]), tally([by_id(run.rows) for run in head])
     seen = seen.model_copy(update={"runs": runs, "rows_base": len(before), "rows_head": len(after)})

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from rubric.manifest import Graded
 from rubric.schema import Step, Value
 
 State = Literal["pass", "fail", "inconclusive", "error"]
@@ -18,6 +19,8 @@ class SuiteVerdict(Value):
     suite: str
     step: Step
     state: State
+    graded: Graded = "self"
+    """outside, or by the process under test"""
     rows_base: int = 0
     rows_head: int = 0
     kept: int = 0

@@ -10,6 +10,7 @@ from connectors.ports import EvalRunner
 from rubric.manifest import Manifest, Suite
 from rubric.rendering import BadTemplate, render
 from rubric.schema import Hint
+from service.exams import for_graders
 from service.redaction import pseudonymise, redact, redact_plan
 
 
@@ -62,7 +63,8 @@ def _tried(runner: EvalRunner, suite: Suite, row: dict[str, Any], base: Path, he
     with TemporaryDirectory() as folder:
         file = Path(folder) / Path(suite.rows.path).name
         file.write_bytes(together)
-        before, after = (_passed(runner, suite, tree, file, row) for tree in (base, head))
+        exam = for_graders(base, [suite], Path(folder))
+        before, after = (_passed(runner, suite, tree, file, row, exam) for tree in (base, head))
     if before is None or after is None:
         return NewRow("none: the suite could not be run with the new row")
     if before:
@@ -72,8 +74,8 @@ def _tried(runner: EvalRunner, suite: Suite, row: dict[str, Any], base: Path, he
     return NewRow(f"one row in {suite.rows.path}; it fails on base and passes on head", suite.id, row, {suite.rows.path: together})
 
 
-def _passed(runner: EvalRunner, suite: Suite, tree: Path, file: Path, row: dict[str, Any]) -> bool | None:
+def _passed(runner: EvalRunner, suite: Suite, tree: Path, file: Path, row: dict[str, Any], exam: Path | None) -> bool | None:
     """Whether the new row passes in a tree; None when there is no telling."""
-    run = runner.run_suite(suite, tree, file)
-    name = str(row.get("id"))
+    run = runner.run_suite(suite, tree, file, exam)
+    name = suite.name_of(row)
     return next((one.passed for one in run.rows if one.row == name), None) if run.failure is None else None

@@ -20,6 +20,7 @@ from rubric.noise import FULL, tally
 from rubric.schema import Step
 from rubric.verdicts import GateVerdict, State, SuiteVerdict
 from service.errors import TriageError
+from service.exams import set_apart
 from service.turns import Exam, Side, judged, together
 
 
@@ -95,20 +96,20 @@ def run_gate(
 ) -> GateReport:
     """Run the suites of all affected steps on both trees, side by side, and judge row by row; sampled suites are run again and again.
 
-    Both trees are throw-away copies; protected files of `head_tree` are overwritten. `manifest` is base's.
-    `extra_rows`: suite id → rows to append to base's, for both sides. `steps`: only these; leaving out an affected one
-    keeps the gate from passing. `scratch`: where rows and copies wait. `quarantined`: suite id → rows of sampled suites that are too
-    noisy to judge by. `waived`: suite id → row → the reason of a person. Raises `GateRefused` for trees with links.
+    Both trees are throw-away copies: head gets base's protected files, and both lose the rows that a suite must not see. `manifest` is
+    base's. `extra_rows`: suite id → rows to append to base's, for both sides. `steps`: only these; leaving out an affected one keeps the
+    gate from passing. `scratch`: where rows and copies wait. `quarantined`: suite id → rows of sampled suites that are too noisy to judge
+    by. `waived`: suite id → row → the reason of a person. Raises `GateRefused` for trees with links.
     """
-    start = time.monotonic()
-    extra = dict(extra_rows or {})
+    start, extra = time.monotonic(), dict(extra_rows or {})
     from_base = overlay(base_tree, head_tree, manifest)
     affected = _affected(manifest, changed, set(extra))
     chosen = affected if steps is None else set(steps)
     with tempfile.TemporaryDirectory(prefix="rows-", dir=scratch) as folder:
         exams = _exams(manifest, chosen, base_tree, extra, Path(folder, "rows"))
+        examiner = set_apart(runner, manifest, [suite for _, suite, _, _ in exams], base_tree, head_tree, Path(folder))
         base, head = (Side(name, tree, Path(folder), exams) for name, tree in (("base", base_tree), ("head", head_tree)))
-        suites = judged(exams, base, head, quarantined, waived, lambda side, which: side.run(which, runner, tell))
+        suites = judged(exams, base, head, quarantined, waived, lambda side, which: side.run(which, examiner, tell))
     return GateReport(
         verdict=_whole(suites, affected - chosen),
         changed=tuple(changed),
@@ -139,6 +140,8 @@ def measure_noise(
     with tempfile.TemporaryDirectory(prefix="noise-", dir=scratch) as folder:
         every = _exams(manifest, set(Step), tree, {}, Path(folder, "rows"))
         exams = [exam for exam in every if exam[1].kind == "sampled"]
+        tree = Path(shutil.copytree(tree, Path(folder, "tree")))
+        runner = set_apart(runner, manifest, [suite for _, suite, _, _ in exams], tree, tree, Path(folder))
         halves = [Side(name, tree, Path(folder), exams, times) for name, times in (("one", (k + 1) // 2), ("two", k // 2))]
         together(halves, lambda side: side.run(exams, runner, tell))
     found = {}

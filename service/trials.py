@@ -13,6 +13,7 @@ from typing import Any
 from connectors.ports import PortError, Ports, TreeJob
 from rubric.gating import rows_path
 from rubric.schema import Hint, Step
+from service.exams import hide
 from service.gating import tree_paths
 from service.scratch import scratch
 from service.targets import Target, host_of
@@ -139,12 +140,14 @@ class Trials:
             with self._shelf.tree(target, (), "") as base:
                 shutil.copytree(base, tree)
                 paths = tree_paths(base)
+                exam = Path(shutil.copytree(base, folder / "exam")) if target.manifest.kept else tree
             if hint is not None and self._ports.agent.run(TreeJob(job_id="trial", hint=hint, manifest=target.manifest), tree).status != "done":
                 return None
+            hide(target.manifest, tree)
             for _, suite in target.manifest.suites({step}):
                 rows = rows_path(target.manifest, step, suite, paths)
                 asked = suite.kind == "deterministic" and suite.timeout_s <= QUICK
-                run = self._ports.evals.run_suite(suite, tree, tree / rows if rows else None) if asked else None
+                run = self._ports.evals.run_suite(suite, tree, exam / rows if rows else None, exam) if asked else None
                 if run is not None and run.failure:
                     return None
                 passing |= {f"{suite.id} {row.row}" for row in run.rows if row.passed} if run else set()

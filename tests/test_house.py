@@ -66,13 +66,17 @@ ROOMS = (
     Room("judges of trees", "service/treepolicy.py service/scope.py", "service.trees service.redaction rubric.*", "yaml"),
     Room(
         "aides that hold a door",
-        "service/targets.py service/gating.py service/turns.py service/eval_rows.py",
-        f"{GROUND} service.turns connectors.ports rubric.*",
+        "service/targets.py service/exams.py service/gating.py service/turns.py service/eval_rows.py",
+        f"{GROUND} service.turns service.exams connectors.ports rubric.*",
     ),
     Room(
         "building", "service/building.py", "service.gating service.scope service.treepolicy service.trees service.lifecycle connectors.ports rubric.*"
     ),
-    Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.gating service.trials connectors.ports rubric.*"),
+    Room(
+        "trying out",
+        "service/trials.py service/proving.py",
+        f"{GROUND} service.targets service.exams service.gating service.trials connectors.ports rubric.*",
+    ),
     Room(
         "answering",
         "service/answering.py",

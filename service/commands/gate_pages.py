@@ -9,6 +9,8 @@ from rubric.stats import wilson
 from rubric.verdicts import NAMED, SuiteVerdict
 from service.gating import GateReport, SuiteFacts
 
+SAYS = {"outside": "", "self": "  self-graded"}
+
 
 def gate_page(report: GateReport, found: Mapping[str, Any]) -> list[str]:
     affected = " ".join(step.value for step in report.affected) or "none"
@@ -29,7 +31,7 @@ def gate_page(report: GateReport, found: Mapping[str, Any]) -> list[str]:
 
 def _suite_lines(row: SuiteVerdict, facts: SuiteFacts) -> list[str]:
     figures = " ".join(f"{number:>6}" for number in (row.rows_base, row.rows_head, row.kept, len(row.gained), len(row.lost)))
-    lines = [f"{row.suite:<24} {row.state:<13} {figures} {max(facts.seconds_base, facts.seconds_head):>8.2f}"]
+    lines = [f"{row.suite:<24} {row.state:<13} {figures} {max(facts.seconds_base, facts.seconds_head):>8.2f}{SAYS[row.graded]}"]
     named = {
         "lost": row.lost,
         "missing": row.missing,

@@ -115,7 +115,7 @@ def _ask(ports: Ports, exam: _Exam) -> _Result:
         before, after = _replayed(ports, target.manifest, exam, base, head)
     sides = {case_id: _Sides(body, before.get(case_id), after.get(case_id)) for case_id, body in exam.originals.items()}
     cure, effect = _cured(exam, sides.get(exam.hint.cure_case))
-    cure = _with_row(exam, cure, report)
+    cure = _with_row(exam, cure, report, target.manifest)
     controls = [_unchanged(case_id, sides.get(case_id)) for case_id in exam.controls]
     verdict = judge_gate(report.suites, cure, controls)
     return _Result(verdict, report, cure, controls, effect)
@@ -183,12 +183,13 @@ def _cured(exam: _Exam, sides: _Sides | None) -> tuple[CureVerdict, list[str]]:
     return CureVerdict(case_id=case_id, state="no_effect" if unmet else "cured", reason="; ".join(unmet)), difference(old, new)
 
 
-def _with_row(exam: _Exam, cure: CureVerdict, report: GateReport) -> CureVerdict:
+def _with_row(exam: _Exam, cure: CureVerdict, report: GateReport, manifest: Manifest) -> CureVerdict:
     """The pull's own eval row has to fail on base and pass on head; a row that does neither proves nothing."""
     if not exam.pull.row_suite or not exam.pull.row or cure.state != "cured":
         return cure
     suites = [suite for suite in report.suites if suite.suite == exam.pull.row_suite]
-    if any(suite.state == "error" or str(exam.pull.row.get("id")) in suite.gained for suite in suites):
+    names = {suite.name_of(exam.pull.row) for _, suite in manifest.suites(set(manifest.steps)) if suite.id == exam.pull.row_suite}
+    if any(suite.state == "error" or names & set(suite.gained) for suite in suites):
         return cure  # a suite that could not run speaks for itself: nothing is known of the row
     return CureVerdict(case_id=cure.case_id, state="no_effect", reason="its eval row does not go from failing to passing")
 

@@ -124,6 +124,14 @@ def test_landing_moves_the_base_from_where_it_was_expected(hosted: Any) -> None:
 
 # ---- eval runners: the same small pipeline as processes and as functions
 
+OUTPUTS = """
+import json, sys
+given, out = sys.argv[1:3]
+for line in open(given):
+    row = json.loads(line)
+    assert "right" not in row
+    print(json.dumps({"row": row["name"], "output": row["good"]}), file=open(out + "/outputs.jsonl", "a"))
+"""
 SUITE = """
 import json, sys
 given, out = sys.argv[1:3]
@@ -166,7 +174,7 @@ def runner(request: pytest.FixtureRequest, tmp_path: Path) -> EvalRunner:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    return tree_of({"suite.py": SUITE.encode(), "replay.py": REPLAY.encode()}, tmp_path / "tree")
+    return tree_of({"suite.py": SUITE.encode(), "outputs.py": OUTPUTS.encode(), "replay.py": REPLAY.encode()}, tmp_path / "tree")
 
 
 def suite(min_rows: int = 1) -> Suite:
@@ -176,6 +184,21 @@ def suite(min_rows: int = 1) -> Suite:
             "timeout_s": 30, "min_rows": min_rows, "rows": {"path": "rows.jsonl"},
         }
     )  # fmt: skip
+
+
+def outside(grader: list[str] | None = None) -> Suite:
+    """The same suite, which no longer says itself what is right."""
+    return Suite.model_validate(
+        {
+            "id": "s", "argv": ["python", "outputs.py", "{in}", "{out}"], "results": {"format": "outputs-jsonl", "path": "{out}/outputs.jsonl"},
+            "timeout_s": 30, "min_rows": 2, "rows": {"path": "rows.jsonl"}, "grade": {"expected": "right", "id": "name", "argv": grader},
+        }
+    )  # fmt: skip
+
+
+def exam_file(tmp_path: Path, *rows: dict[str, Any]) -> Path:
+    (tmp_path / "exam.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "exam.jsonl"
 
 
 def rows_file(tmp_path: Path, *rows: tuple[str, bool]) -> Path:
@@ -205,6 +228,23 @@ def test_a_suite_without_its_rows_is_named(runner: EvalRunner, tree: Path, tmp_p
     for missing in (None, tmp_path / "nowhere.jsonl"):
         run = runner.run_suite(suite(), tree, missing)
         assert (run.failure, run.rows) == ("no_rows_path", ())
+
+
+RIGHT, WRONG = {"name": "a", "good": True, "right": True}, {"name": "b", "good": False, "right": True}
+
+
+def test_outputs_are_graded_outside_row_by_row(runner: EvalRunner, tree: Path, tmp_path: Path) -> None:
+    run = runner.run_suite(outside(), tree, exam_file(tmp_path, RIGHT, WRONG))
+    assert (run.failure, [(row.row, row.passed) for row in run.rows]) == (None, [("a", True), ("b", False)])
+    assert runner.run_suite(outside(), tree, exam_file(tmp_path, RIGHT)).failure == "too_few_rows"
+
+
+def test_outputs_are_not_graded_by_a_bad_exam_or_without_the_grader(runner: EvalRunner, tree: Path, tmp_path: Path) -> None:
+    for bad in ({"name": "b", "good": True}, {"name": 7, "good": True, "right": True}, RIGHT):
+        assert runner.run_suite(outside(), tree, exam_file(tmp_path, RIGHT, bad)).failure == "bad_exam"
+    exam = exam_file(tmp_path, RIGHT, WRONG)
+    assert runner.run_suite(outside(["python", "grade.py", "{in}", "{outputs}", "{out}"]), tree, exam).failure == "no_grader"
+    assert runner.run_suite(outside(), tree, None).failure == "no_rows_path"
 
 
 def test_plans_come_in_the_order_asked_and_fit_the_schema(runner: EvalRunner, tree: Path) -> None:

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from rubric.gating import escaped, judge_gate, judge_suite, read_plans, read_rows, rows_path
+from rubric.gating import escaped, judge_gate, judge_suite, rows_path
 from rubric.manifest import Manifest, Suite
 from rubric.schema import Step
-from rubric.strict import Unreadable
 from rubric.verdicts import ControlVerdict, CureVerdict, SuiteVerdict
 
 
@@ -173,67 +172,26 @@ def test_an_unprotected_file_is_no_rows_file():
     assert rows_path(rules, Step.fetch, suite(argv=["x", "{in}"]), ["evals/fetch/cases.jsonl"]) is None
 
 
+def test_what_another_suite_must_not_see_is_never_guessed():
+    kept = {"results": {"format": "outputs-jsonl", "path": "{out}/o"}, "rows": {"path": "evals/fetch/cases.jsonl"}, "grade": {}}
+    rules = manifest(steps={"plan": {"watches": ["x"], "suites": [suite(**kept).model_dump()]}})
+    assert rows_path(manifest(), Step.fetch, suite(argv=["x", "{in}"]), ["evals/fetch/cases.jsonl"]) == "evals/fetch/cases.jsonl"
+    assert rows_path(rules, Step.fetch, suite(argv=["x", "{in}"]), ["evals/fetch/cases.jsonl"]) is None
+
+
+@pytest.mark.parametrize(("format", "graded"), [("rows-jsonl", "self"), ("junit-xml", "self"), ("outputs-jsonl", "outside")])
+@pytest.mark.parametrize("kind", ["deterministic", "sampled"])
+def test_a_verdict_says_who_graded(format, graded, kind):
+    more = {"rows": {"path": "r"}, "grade": {}} if graded == "outside" else {}
+    one = suite(results={"format": format, "path": "{out}/x"}, kind=kind, **more)
+    for head in (side("ab"), side("a", "b"), side(failure="timeout")):
+        assert judge_suite(Step.fetch, one, side("ab"), head).graded == graded
+
+
 def test_a_named_rows_file_wins_and_an_unused_one_is_not_looked_for():
     named = suite(argv=["x", "{in}"], rows={"path": "rows/f.jsonl"})
     assert rows_path(manifest(), Step.fetch, named, ["evals/fetch/cases.jsonl"]) == "rows/f.jsonl"
     assert rows_path(manifest(), Step.fetch, suite(), ["evals/fetch/cases.jsonl"]) is None
-
-
-def test_rows_are_read():
-    data = b'{"row": "a", "pass": true, "score": 1, "output": {"x": [1]}, "cluster": null}\n\n{"row": "b", "pass": false, "error": "boom"}'
-    assert [(row.row, row.passed, row.score, row.error) for row in read_rows(data)] == [("a", True, 1.0, None), ("b", False, None, "boom")]
-    assert read_rows(b"") == []
-
-
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        (b'{"row": "a", "pass": true, "score": NaN}', "bad_rows"),
-        (b'{"row": "a", "pass": true, "score": 1e999}', "bad_rows"),
-        (b'{"row": "a", "pass": true, "score": true}', "bad_rows"),
-        (b'{"row": "a", "pass": 1}', "bad_rows"),
-        (b'{"row": "a", "pass": "true"}', "bad_rows"),
-        (b'{"row": 7, "pass": true}', "bad_rows"),
-        (b'{"row": "", "pass": true}', "bad_rows"),
-        (b'{"row": "a\\u001b[2J", "pass": true}', "bad_rows"),
-        (b'{"row": "a", "pass": true, "skipped": true}', "bad_rows"),
-        (b'{"row": "a", "pass": false, "pass": true}', "bad_rows"),
-        (b'{"row": "a", "pass": true, "error": "boom"}', "bad_rows"),
-        (b'{"pass": true}', "bad_rows"),
-        (b'["a", true]', "bad_rows"),
-        (b'{"row": "a", "pa', "bad_rows"),
-        (b'\xff{"row": "a"}', "bad_rows"),
-        (b"[" * 100_000, "bad_rows"),
-        (b'{"row": "a", "pass": true}\n{"row": "a", "pass": true}', "duplicate_row"),
-        (b'{"row": "a"}\n' * 100_001, "too_large"),
-    ],
-)
-def test_anything_else_is_refused_by_name(line, code):
-    with pytest.raises(Unreadable) as error:
-        read_rows(line)
-    assert error.value.code == code and "\x1b" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("data", "code"),
-    [
-        (b'{"external_id": "c9", "plan": {}}', "replay_other_case"),
-        (b'{"external_id": "c1", "plan": {}}\n' * 2, "replay_garbage"),
-        (b'{"external_id": "c1"}', "replay_garbage"),
-        (b"done!", "replay_garbage"),
-        (b"", "replay_missing"),
-    ],
-)
-def test_replay_answers_fit_the_cases_asked_about(data, code):
-    with pytest.raises(Unreadable) as error:
-        read_plans(data, {"c1"})
-    assert error.value.code == code
-
-
-def test_words_of_a_customer_are_not_quoted_in_a_refusal():
-    with pytest.raises(Unreadable) as error:
-        read_plans(b'{"external_id": "c1", "plan": {}, "plan": {"Jane Doe": 1}} Jane Doe', {"c1"})
-    assert "Jane" not in str(error.value)
 
 
 def test_escaped_text_is_one_harmless_line():

@@ -80,7 +80,26 @@ def test_globs(path: str, glob: str, fits: bool) -> None:
     assert matches(path, glob) is fits
 
 
+OUTSIDE = PLAIN.replace(
+    '{format: rows-jsonl, path: "{out}/rows.jsonl"}', '{format: outputs-jsonl, path: "{out}/o.jsonl"}, rows: {path: evals/cases.jsonl}, grade: {}', 1
+)
+TWO = OUTSIDE.replace("reply-golden, ", "reply-golden, rows: {path: evals/cases.jsonl}, ")
+BOTH = TWO.replace("format: rows-jsonl", "format: outputs-jsonl").replace("reply-golden, ", "reply-golden, grade: {expected: wanted}, ")
+
+
+def test_suites_that_are_graded_outside_may_share_rows_and_nobody_else_gets_them() -> None:
+    manifest = read_manifest(BOTH.replace("{expected: wanted}", "{}"))
+    assert manifest.kept == {"evals/cases.jsonl"} and read_manifest(PLAIN).kept == set()
+    assert [suite.graded for _, suite in read_manifest(OUTSIDE).suites({Step.fetch, Step.reply})] == ["outside", "self"]
+
+
 BROKEN = [
+    (TWO, "manifest_invalid", "of fetch-golden and reply-golden one would be given what another must not see"),
+    (BOTH, "manifest_invalid", "must not see"),
+    (OUTSIDE.replace(", grade: {}", ""), "manifest_invalid", "needs rows.path and grade"),
+    (OUTSIDE.replace("rows: {path: evals/cases.jsonl}, ", ""), "manifest_invalid", "needs rows.path and grade"),
+    (OUTSIDE.replace("outputs-jsonl", "junit-xml"), "manifest_invalid", "grade goes with outputs-jsonl"),
+    (OUTSIDE.replace("cases.jsonl}", "cases.jsonl, add: {id: x}}"), "manifest_invalid", "rows without id or expected"),
     ("steps: {}\nversion: 1", "manifest_invalid", "steps"),
     (PLAIN.replace("version: 1", "version: 2"), "manifest_invalid", "version"),
     (PLAIN.replace("fetch:\n", "ferret:\n"), "manifest_invalid", "steps.ferret"),

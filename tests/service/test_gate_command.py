@@ -125,7 +125,21 @@ def test_a_green_change(repo, gate):
     assert base[:10] in out and head[:10] in out and "affected steps  fetch\n" in out
     assert out.splitlines()[-1].startswith("verdict: pass in ")
     line = next(line for line in out.splitlines() if line.startswith("fetch-golden"))
-    assert line.split()[1:7] == ["pass", "3", "3", "2", "1", "0"] and "plan-golden" not in out
+    assert line.split()[1:7] == ["pass", "3", "3", "2", "1", "0"] and line.endswith("  self-graded") and "plan-golden" not in out
+
+
+def test_a_suite_that_is_graded_outside_is_not_called_self_graded(repo, gate, report):
+    fields = 'format: outputs-jsonl, path: "{out}/outputs.jsonl"}, rows: {path: evals/fetch/cases.jsonl}, grade: {}, timeout_s'
+    manifest = MANIFEST.replace('format: rows-jsonl, path: "{out}/rows.jsonl"}, timeout_s', fields, 1)
+    answers = SUITE.replace('"pass": config.get(row["key"]) == row["expected"]', '"output": config.get(row["key"])').replace(
+        "rows.jsonl", "outputs.jsonl"
+    )
+    repo.commit({"triage.yaml": manifest, "evals/run.py": answers})
+    repo.git("branch", "-f", "base")
+    repo.commit(fetch(a=2, c=1))
+    code, out, _ = gate()
+    assert code == 1 and "lost: ra\n" in out and "self-graded" not in out
+    assert only(report()[1])["graded"] == "outside"
 
 
 def test_a_lost_row(repo, gate, report):

@@ -12,7 +12,7 @@ from connectors.scripted import ScriptedAgent, ScriptedHost
 from rubric.schema import Hint
 from service.targets import Target, look
 from service.trials import KEPT_BASES, KEPT_MANY, KEPT_REFUSALS, Trials
-from tests.samples.small import FILES, small_agent, small_brief, small_ports, weight_hint
+from tests.samples.small import FILES, MANIFEST, small_agent, small_brief, small_ports, weight_hint
 
 TICKETS = {"c1": {"ticket": {"messages": [{"role": "customer", "text": "email postcode"}]}}}
 
@@ -27,9 +27,12 @@ class Gate:
         self.asked: list[list[str]] = []
         self.fails: set[str] = set()
         self.exams = 0
+        self.seen: list[tuple[bool, ...]] = []
+        """whether there are rows in the tree, and in the grader's"""
 
     def run_suite(self, suite: Any, tree: Path, rows_file: Path | None, exam: Path | None = None) -> Any:
         self.exams += 1
+        self.seen.append(tuple(bool(folder and list(folder.rglob("*.jsonl"))) for folder in (tree, exam)))
         return self._inner.run_suite(suite, tree, rows_file, exam)
 
     def replay(self, replay: Any, tree: Path, cases: Mapping[str, dict[str, Any]]) -> list[ReplayAnswer]:
@@ -242,3 +245,15 @@ def test_a_suite_without_a_result_or_a_change_that_cannot_be_made_loses_nothing(
     del ground.evals._inner.fails["fetch-golden"]
     ground.agent._script = lambda job, tree: TreeRun("gave_up", "no way")
     assert ground.trials.lost(target, hint, "less") == frozenset()
+
+
+def test_where_a_suite_is_graded_outside_its_rows_are_not_in_the_tree_that_is_tried(ground: Ground, hint: Hint) -> None:
+    graded = (
+        MANIFEST.replace("rows-jsonl", "outputs-jsonl")
+        .replace("min_rows: 2,", "min_rows: 2, grade: {argv: [grade]},")
+        .replace("min_rows: 1,", "min_rows: 1, grade: {},")
+    )
+    rows = FILES["evals/fetch/cases.jsonl"] + b'{"id": "f3", "words": "email postcode", "expected": "rec_b"}\n'
+    ground.host.pushes({"triage.yaml": graded.encode(), "evals/fetch/cases.jsonl": rows})
+    assert ground.trials.lost(ground.target(), hint, "less") == {"fetch-golden f3"}
+    assert ground.evals.seen == [(False, True)] * 2

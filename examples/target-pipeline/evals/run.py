@@ -1,10 +1,14 @@
-"""Checks one step against its golden rows.
+"""Checks one step against its golden rows, or only answers them.
 
     python -m evals.run --step fetch [--in FILE] [--out FOLDER]
+    python -m evals.run --step fetch --in FILE --outputs FILE
 
 --in is a file of rows (without it: <step>/cases.jsonl beside this file). With --out the
 results go to rows.jsonl there: {"row", "pass", "score", "output"}, one a line. Exit status: 0 every row passes,
 1 some do not, 2 cannot be run.
+
+With --outputs nothing is checked, and the rows need not say what is expected: {"row", "output"} goes to that file, one a
+line, with an "error" where there is no answer. Who asks so grades for himself. Exit status: 0, or 2 as above.
 """
 
 import argparse
@@ -34,30 +38,47 @@ def output(settings, step, row):
     return steps.reply(settings, branch, record, extraction)
 
 
+def answer(settings, step, rows):
+    answers = []
+    for number, row in enumerate(rows, 1):
+        found = {"row": row.get("id", str(number)), "output": None}
+        try:
+            found["output"] = output(settings, step, row)
+        except KeyError as error:  # a field the step needs, or a record id nobody has
+            found["error"] = f"no {error}"
+        answers.append(found)
+    return answers
+
+
 def check(settings, step, rows):
     results = []
-    for number, row in enumerate(rows, 1):
-        try:
-            got = output(settings, step, row)
-            good = got == row.get("expected")
-        except KeyError as error:  # a field the step needs, or a record id nobody has
-            got, good = {"error": f"no {error}"}, False
-        results.append({"row": row.get("id", str(number)), "pass": good, "score": float(good), "output": got})
+    for row, found in zip(rows, answer(settings, step, rows), strict=True):
+        good = "error" not in found and found["output"] == row.get("expected")
+        got = {"error": found["error"]} if "error" in found else found["output"]
+        results.append({"row": found["row"], "pass": good, "score": float(good), "output": got})
     return results
+
+
+def write(path, results):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results), encoding="utf-8")
 
 
 def main():
     parser = argparse.ArgumentParser(prog="evals.run", description="check one step against its golden rows")
     parser.add_argument("--step", required=True, choices=STEPS)
     parser.add_argument("--in", dest="source", type=Path)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="folder for rows.jsonl")
+    parser.add_argument("--outputs", type=Path, help="file for answers that somebody else grades")
     args = parser.parse_args()
     try:
-        results = check(Settings.load(), args.step, read_lines(args.source or HERE / args.step / "cases.jsonl"))
+        settings, rows = Settings.load(), read_lines(args.source or HERE / args.step / "cases.jsonl")
+        if args.outputs:
+            write(args.outputs, answer(settings, args.step, rows))
+            return 0
+        results = check(settings, args.step, rows)
         if args.out:
-            args.out.mkdir(parents=True, exist_ok=True)
-            lines = "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results)
-            (args.out / "rows.jsonl").write_text(lines, encoding="utf-8")
+            write(args.out / "rows.jsonl", results)
     except PipelineError as error:
         print(f"evals: {error}", file=sys.stderr)
         return 2

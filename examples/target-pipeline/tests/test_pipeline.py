@@ -1,6 +1,6 @@
 import unittest
 
-from evals.run import HERE, STEPS, check
+from evals.run import HERE, STEPS, answer, check
 from pipeline import conditions, replay
 from pipeline.settings import PipelineError, Settings, read_lines
 
@@ -51,6 +51,14 @@ class Pipeline(unittest.TestCase):
             results = check(self.settings, step, read_lines(HERE / step / "cases.jsonl"))
             self.assertGreaterEqual(len(results), 12)
             self.assertEqual([result["row"] for result in results if not result["pass"]], [])
+
+    def test_answers_need_no_rows_that_say_what_is_expected(self):
+        for step in STEPS:
+            rows = read_lines(HERE / step / "cases.jsonl")
+            bare = [{key: value for key, value in row.items() if key != "expected"} for row in rows]
+            expected = [{"row": row["id"], "output": row["expected"]} for row in rows]
+            self.assertEqual(answer(self.settings, step, bare), expected)
+        self.assertEqual(answer(self.settings, "intent", [{"id": "a"}]), [{"row": "a", "output": None, "error": "no 'messages'"}])
 
 
 if __name__ == "__main__":
