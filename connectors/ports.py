@@ -283,6 +283,8 @@ class Ports:
     now: Callable[[], datetime]
     workdir: Path
     """folder for throw-away trees"""
+    held_out: Mapping[str, Path] = field(default_factory=dict)
+    """target name → folder of rows that the service alone holds"""
     limits: "Limits" = field(default_factory=lambda: Limits())
     model: Model | None = None
     """what the critic asks, when it asks one"""

@@ -114,12 +114,15 @@ def broken(suite: Suite, side: OneSide) -> str:
     return f"too little to judge ({side.failure})" if side.failure else ""
 
 
-def judge_gate(verdicts: Sequence[SuiteVerdict], cure: CureVerdict | None, controls: Sequence[ControlVerdict]) -> GateVerdict:
+def judge_gate(
+    verdicts: Sequence[SuiteVerdict], cure: CureVerdict | None, controls: Sequence[ControlVerdict], beside: Sequence[tuple[State, str]] = ()
+) -> GateVerdict:
     """One state out of all: fail beats error beats inconclusive beats pass; no suite at all is not a pass.
 
-    `cure` None: no cure case was asked about, as when the command runs the gate alone.
+    `cure` None: no cure case was asked about, as when the command runs the gate alone. `beside`: what else was found, and how grave it is.
     """
     found: list[tuple[State, str]] = [(verdict.state, f"{verdict.suite}: {verdict.reason}") for verdict in verdicts]
+    found += beside
     if not verdicts:
         found.append(("inconclusive", "no suite was run"))
     if cure and cure.state != "cured":

@@ -133,6 +133,8 @@ class Running:
             found["engine"] = trouble
         if self._watch is not None and (silent := self._watch.trouble()):
             found["model"] = silent
+        if self.house.ports.coder and self.house.ports.boxed is None:
+            found["sandbox"] = "what a model wrote runs in a box only, and none can be made here; `triage doctor` says why"
         for name, host in self.house.ports.hosts.items():
             try:
                 look(host, host.head())

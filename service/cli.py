@@ -10,6 +10,7 @@ COMMANDS = {
     "import": ("service.commands.importing", "take cases in from a JSONL file, with a progress bar"),
     "critic": ("service.commands.critic", "look at the critic, or let it draft old rejections at half price"),
     "gate": ("service.commands.gate", "run a target's step evals, base against head, without a server"),
+    "doctor": ("service.commands.doctor", "look whether all that the settings ask for can be had here: database, targets, sandbox, agent"),
     "migrate": ("service.commands.migrating", "bring the database to the tables of this version"),
 }
 """name → (module with `main(argv) -> exit status`, what it does)"""

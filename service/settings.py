@@ -60,6 +60,8 @@ class TargetSettings(BaseModel):
     repo: Path
     """bare git repository on this machine"""
     branch: Annotated[str, AfterValidator(_branch)] = "main"
+    held_out: Path | None = None
+    """folder of rows that the service alone holds, SUITE.jsonl for each suite"""
 
 
 class PriceSettings(BaseModel):
@@ -130,6 +132,38 @@ class Settings(BaseSettings):
     """most within any hour; drafts wait until it allows them"""
     spend_day_usd: float = Field(default=25, ge=0)
     """most within any 24 hours; drafts wait until it allows them"""
+    sandbox: Literal["required", "off"] = "required"
+    """`required`: what a model wrote runs in a box or not at all. `off`: as a plain process, with all that this user may do"""
+    box_memory_mb: int = Field(default=2048, ge=128, le=1_048_576)
+    """most memory of all programs of one box together"""
+    box_processes: int = Field(default=256, ge=16, le=32_768)
+    """most processes of one box"""
+    box_disk_mb: int = Field(default=512, ge=16, le=1_048_576)
+    """most that a box may write"""
+    box_shares: list[Path] = []
+    """JSON list: folders with programs outside of /usr that a box may see, read only; never one with secrets"""
+    box_cgroup: Path | None = None
+    """control group (version 2) that is delegated to the service; left out: its own one, where the kernel lets it make children"""
+    agent: Literal["codemod", "builtin", "claude", "command"] = "codemod"
+    """who makes changes that no template of the manifest can: nobody (`codemod`), or a model-driven agent"""
+    agent_program: str = "claude"
+    """program of the agent `claude`"""
+    agent_command: list[str] = []
+    """JSON list: command of the agent `command`, word by word; {job} and {tree} are filled in"""
+    agent_models: list[str] = ["claude-sonnet-5-5"]
+    """JSON list: models that an agent may ask, the first one unless it chooses; at the server of TRIAGE_CLAUDE_URL, with its key"""
+    agent_seconds: float = Field(default=600, gt=0, le=7200)
+    """wall clock of one attempt"""
+    agent_turns: int = Field(default=40, ge=1, le=1000)
+    """calls of the model in one attempt"""
+    agent_tokens: int = Field(default=2_000_000, ge=1000)
+    """tokens, in and out, of one attempt"""
+    agent_usd: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """US dollars of one attempt, an estimate by the price list"""
+    agent_exams: int = Field(default=3, ge=0, le=20)
+    """times in one attempt that the agent may have its tree examined"""
+    agent_attempts: int = Field(default=3, ge=1, le=3)
+    """attempts at one hint; each is told what the policy and the step evals had against the one before"""
     max_body_bytes: int = Field(default=1_048_576, ge=1024, le=16_777_216)
     """largest webhook body"""
 

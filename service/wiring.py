@@ -7,16 +7,21 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+from connectors.builtin_agent import BuiltinAgent
 from connectors.claude import ClaudeMessages
 from connectors.claude_batches import ClaudeBatches
 from connectors.claude_prices import Price
 from connectors.claude_profile import Profile
 from connectors.codemod import RecipeCodemod
 from connectors.localgit import LocalGit
-from connectors.ports import Limits, Ports
+from connectors.ports import Budget, Limits, Ports, TreeAgent
 from connectors.precedent_critic import PrecedentCritic
+from connectors.processes import ProcessLimits
+from connectors.sandbox import Bubblewrap, Caps, made
 from connectors.subprocess_evals import SubprocessEvals
 from rubric.catalogue import Catalogue
 from service.errors import Misconfigured
@@ -35,21 +40,55 @@ def wire(settings: Settings, catalogue: Catalogue, now: Callable[[], datetime] =
     executor = re.sub(r"[^A-Za-z0-9_-]", "-", settings.executor)
     workdir = settings.data_dir.resolve() / "work" / executor  # processes may share the data folder, never this one
     workdir.mkdir(parents=True, exist_ok=True)
+    evals = SubprocessEvals(workdir / "evals", python=sys.executable)
+    coder = _coder(settings)
     return Ports(
         critic=PrecedentCritic(catalogue),
         agent=RecipeCodemod(),
-        evals=SubprocessEvals(workdir / "evals", python=sys.executable),
+        evals=evals,
         hosts={name: LocalGit(target.repo, target.branch, name=name, now=now) for name, target in settings.targets.items()},
+        held_out={name: target.held_out.resolve() for name, target in settings.targets.items() if target.held_out},
         now=now,
         workdir=workdir,
-        limits=Limits(undo_seconds=settings.undo_seconds),
+        limits=Limits(undo_seconds=settings.undo_seconds, attempts=settings.agent_attempts, budget=_budget(settings)),
         model=_model(settings) if settings.critic == "claude" else None,
+        coder=coder,
+        boxed=_boxed(settings, workdir, evals) if coder else None,
     )
 
 
 def batches(settings: Settings) -> ClaudeBatches:
     """The door for many asks at once, to the server of the settings. Raises as `wire` does."""
     return ClaudeBatches(_profile(settings))
+
+
+def box_of(settings: Settings) -> Bubblewrap:
+    """The box of this machine, not yet tried."""
+    caps = Caps(settings.box_processes, settings.box_memory_mb, settings.box_disk_mb)
+    return made(shares=settings.box_shares, caps=caps, delegated=settings.box_cgroup)
+
+
+def _boxed(settings: Settings, workdir: Path, plain: SubprocessEvals) -> SubprocessEvals | None:
+    """What runs trees that a model wrote in; None where there is no box, and then none is run."""
+    if settings.sandbox == "off":
+        return plain
+    box = box_of(settings)
+    ready = box.readiness(workdir / "probe").tier == "bwrap"
+    return SubprocessEvals(workdir / "boxed", python=sys.executable, limits=ProcessLimits(memory_mb=0), box=box) if ready else None
+
+
+def _coder(settings: Settings) -> TreeAgent | None:
+    if settings.agent == "codemod":
+        return None
+    if settings.agent == "builtin":
+        return BuiltinAgent(replace(_profile(settings), model=settings.agent_models[0], models={}, efforts={}))
+    raise Misconfigured(f"TRIAGE_AGENT={settings.agent} cannot be wired")
+
+
+def _budget(settings: Settings) -> Budget:
+    return Budget(
+        seconds=settings.agent_seconds, turns=settings.agent_turns, tokens=settings.agent_tokens, usd=settings.agent_usd, exams=settings.agent_exams
+    )
 
 
 def _model(settings: Settings) -> ClaudeMessages:
@@ -59,7 +98,10 @@ def _model(settings: Settings) -> ClaudeMessages:
 def _profile(settings: Settings) -> Profile:
     """Raises `PortError` for a profile that cannot work."""
     if settings.claude_key is None or not settings.claude_key.get_secret_value().strip():
-        raise Misconfigured("TRIAGE_CLAUDE_KEY is empty; the critic `claude` needs a key, or set TRIAGE_CRITIC=precedent")
+        who, instead = (
+            ("critic `claude`", "TRIAGE_CRITIC=precedent") if settings.critic == "claude" else (f"agent `{settings.agent}`", "TRIAGE_AGENT=codemod")
+        )
+        raise Misconfigured(f"TRIAGE_CLAUDE_KEY is empty; the {who} needs a key, or set {instead}")
     return Profile(
         base_url=settings.claude_url, api_key=settings.claude_key, model=settings.claude_model, models=settings.claude_models,
         effort=settings.claude_effort, efforts=settings.claude_efforts, structured=settings.claude_structured,

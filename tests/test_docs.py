@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -109,7 +110,8 @@ def test_defaults_in_the_example_are_the_defaults() -> None:
     for name, field in Settings.model_fields.items():
         shown = lines[f"TRIAGE_{name.upper()}"]
         written = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
-        if field.default not in (None, {}) and written != shown:
+        written = json.dumps(field.default) if isinstance(field.default, list) else written
+        if field.default not in (None, {}, []) and written != shown:
             wrong.append(f"TRIAGE_{name.upper()} is {field.default} by default; the example says {shown}")
     assert not wrong, "\n".join(wrong)
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("rubric", "connectors", "service", "migrations")
 GROUND = "service.errors service.lifecycle service.db service.redaction service.scratch"
-AIDES = "service.wording service.trees service.treepolicy service.scope service.targets service.gating service.building service.eval_rows service.trials service.proving service.answering"
+AIDES = "service.wording service.trees service.treepolicy service.scope service.targets service.gating service.building service.eval_rows service.heldout service.trials service.proving service.answering"
 DOORS = "connectors.ports connectors.webhooks"
 CLAUDE = (
     "connectors.claude connectors.claude_profile connectors.claude_prices connectors.claude_reading connectors.claude_wire connectors.ports rubric.*"
@@ -66,7 +66,7 @@ ROOMS = (
     Room("judges of trees", "service/treepolicy.py service/scope.py", "service.trees service.redaction rubric.*", "yaml"),
     Room(
         "aides that hold a door",
-        "service/targets.py service/exams.py service/gating.py service/turns.py service/eval_rows.py",
+        "service/targets.py service/exams.py service/gating.py service/turns.py service/eval_rows.py service/heldout.py",
         f"{GROUND} service.turns service.exams connectors.ports rubric.*",
     ),
     Room(
@@ -149,7 +149,7 @@ ROOMS = (
     Room(
         "other commands",
         "service/commands/*",
-        f"service.app service.engine service.migrate service.wiring service.settings service.stages.* {GROUND} {DOORS} rubric.*",
+        f"service.app service.engine service.migrate service.wiring service.settings service.targets service.stages.* {GROUND} {DOORS} rubric.*",
         "pydantic rich structlog typer uvicorn",
     ),
     Room("migrations", "migrations/env.py", "service.settings", "alembic sqlalchemy sqlmodel"),

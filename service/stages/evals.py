@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from rubric.gating import judge_gate
 from rubric.hygiene import cut
 from rubric.manifest import Manifest, Replay
 from rubric.schema import Hint, Plan, Verdict
-from rubric.verdicts import ControlVerdict, CureVerdict, GateVerdict
+from rubric.verdicts import ControlVerdict, CureVerdict, GateVerdict, State
 from service.db import Database
 from service.gating import GateRefused, GateReport, run_gate
+from service.heldout import HeldOut, examine_held_out
 from service.lifecycle import GateState, PullState
 from service.redaction import redact, redact_plan
 from service.scratch import scratch
-from service.store import cases, gate_runs, hints, history, originals, pulls
+from service.store import cases, gate_runs, handoffs, hints, history, originals, pulls
 from service.targets import host_of, look
 
 FEW = 20
@@ -37,6 +38,8 @@ class _Exam:
     hint: Hint
     originals: dict[str, dict[str, Any]]
     controls: list[str]
+    by_model: bool
+    """a model wrote the head: it is run in a box, or not at all"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class _Result:
     controls: list[ControlVerdict]
     effect: list[str]
     """what the change does to the case, part by part; no values of the customer"""
+    held_out: list[HeldOut]
 
 
 def run(db: Database, ports: Ports, pull_id: str) -> GateState | None:
@@ -67,6 +71,7 @@ def run(db: Database, ports: Ports, pull_id: str) -> GateState | None:
         "cure": result.cure.model_dump(),
         "controls": [control.model_dump() for control in result.controls],
         "effect": result.effect,
+        "held_out": [vars(one) for one in result.held_out],
     }
     return _write(db, exam.pull, STATES[result.verdict.state], report)
 
@@ -81,7 +86,8 @@ def _read(db: Database, ports: Ports, pull_id: str) -> _Exam | None:
         most = ports.limits.gate_controls
         near = [row.id for row in cases.neighbours(session, case, Verdict.accepted, most)]
         controls = list(dict.fromkeys([*hint.hint.controls, *near]))[:most]
-        return _Exam(pull, hint.hint, originals.bodies(session, [case.id, *controls]), controls)
+        work = handoffs.get(session, pull.handoff_id)
+        return _Exam(pull, hint.hint, originals.bodies(session, [case.id, *controls]), controls, work is not None and work.by_model)
 
 
 def run_id(pull: pulls.Pull) -> str:
@@ -103,6 +109,10 @@ def _begin(db: Database, pull: pulls.Pull) -> GateState | None:
 
 
 def _ask(ports: Ports, exam: _Exam) -> _Result:
+    if exam.by_model:
+        if ports.boxed is None:
+            raise PortError("no_sandbox", "a model wrote this head, and it is run in a box or not at all; `triage doctor` says why there is none")
+        ports = replace(ports, evals=ports.boxed)
     host = host_of(ports.hosts, exam.pull.target)
     target = look(host, exam.pull.base_sha)
     changed = host.changed(exam.pull.base_sha, exam.pull.head_sha)
@@ -112,13 +122,27 @@ def _ask(ports: Ports, exam: _Exam) -> _Result:
         host.export(exam.pull.head_sha, head)
         extra = {exam.pull.row_suite: json.dumps(exam.pull.row, ensure_ascii=False) + "\n"} if exam.pull.row_suite and exam.pull.row else {}
         report = run_gate(base, head, changed, target.manifest, ports.evals, extra)
+        kept = ports.held_out.get(exam.pull.target)
+        held = examine_held_out(ports.evals, target.manifest, report.steps, kept, base, head) if kept else []
         before, after = _replayed(ports, target.manifest, exam, base, head)
     sides = {case_id: _Sides(body, before.get(case_id), after.get(case_id)) for case_id, body in exam.originals.items()}
     cure, effect = _cured(exam, sides.get(exam.hint.cure_case))
     cure = _with_row(exam, cure, report, target.manifest)
     controls = [_unchanged(case_id, sides.get(case_id)) for case_id in exam.controls]
-    verdict = judge_gate(report.suites, cure, controls)
-    return _Result(verdict, report, cure, controls, effect)
+    verdict = judge_gate(report.suites, cure, controls, [*_by_held_out(held), *_by_its_own_word(exam, report)])
+    return _Result(verdict, report, cure, controls, effect, held)
+
+
+def _by_held_out(held: list[HeldOut]) -> list[tuple[State, str]]:
+    return [("error" if one.failure else "fail", one.reason) for one in held if one.reason]
+
+
+def _by_its_own_word(exam: _Exam, report: GateReport) -> list[tuple[State, str]]:
+    """What code of a model says of itself is no proof: a person has to look."""
+    selves = [suite.suite for suite in report.suites if suite.graded == "self"]
+    if not exam.by_model or not selves:
+        return []
+    return [("inconclusive", f"a model wrote this code, and it grades itself in {', '.join(selves)}; a person has to look")]
 
 
 def _replayed(ports: Ports, manifest: Manifest, exam: _Exam, base: Path, head: Path) -> tuple[dict[str, ReplayAnswer], dict[str, ReplayAnswer]]:
