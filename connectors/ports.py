@@ -4,24 +4,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
+from connectors.eval_port import EvalRunner as EvalRunner
+from connectors.eval_port import PortError as PortError
+from connectors.eval_port import ReplayAnswer as ReplayAnswer
+from connectors.eval_port import Row as Row
+from connectors.eval_port import SuiteRun as SuiteRun
 from rubric.drafting import Abstained, Ask, AskOutcome, Brief, Drafted, Receipt
-from rubric.manifest import Manifest, Replay, Suite
+from rubric.manifest import Manifest
 from rubric.schema import Hint, Step
-
-
-class PortError(Exception):
-    """An outside system did not do what was asked; `code` is stable and shown on screens."""
-
-    def __init__(self, code: str, message: str, *, retryable: bool = False, retry_after: float | None = None, lost: bool = False):
-        super().__init__(message)
-        self.code = code
-        self.retryable = retryable
-        self.lost = lost
-        """the other side may have done what was asked: only its answer is not here"""
-        self.retry_after = retry_after
-        """seconds that the other side asks to wait"""
 
 
 class CriticModel(Protocol):
@@ -218,55 +210,6 @@ class LandingHost(CodeHost, Protocol):
 
     def land(self, head: str, expected_base: str) -> str:
         """Move the base branch from `expected_base` to `head` (a child of it). Raises `PortError("base_moved")` otherwise."""
-        ...
-
-
-@dataclass(frozen=True)
-class Row:
-    """One checked row of a suite."""
-
-    row: str
-    passed: bool
-    score: float | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class SuiteRun:
-    """What one run of one suite gave. `failure` names why there is no result (timeout, no_rows_file, bad_rows …)."""
-
-    suite: str
-    rows: tuple[Row, ...] = ()
-    failure: str | None = None
-    detail: str = ""
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class ReplayAnswer:
-    """The plan of one case, as JSON of `rubric.schema.Plan`, or why there is none."""
-
-    case_id: str
-    plan: dict[str, Any] | None = None
-    failure: str | None = None
-    detail: str = ""
-
-
-class EvalRunner(Protocol):
-    """Runs a target's own checks in a tree, with limits, and trusts nothing but what it reads itself."""
-
-    name: str
-
-    def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None, exam: Path | None = None) -> SuiteRun:
-        """Run one suite in `tree`; `rows_file` becomes `{in}`, without what is expected where outputs are graded outside.
-
-        `exam`: the base tree, whose grader grades; without it `tree`'s own would have to, and outputs that need one are not graded
-        (failure `no_grader`). Never raises for what the suite does.
-        """
-        ...
-
-    def replay(self, replay: Replay, tree: Path, cases: Mapping[str, dict[str, Any]]) -> list[ReplayAnswer]:
-        """Plans of the cases (our id → case JSON) by the pipeline in `tree`, in the order given."""
         ...
 
 

@@ -15,7 +15,7 @@ from subprocess import DEVNULL, PIPE, Popen
 from subprocess import run as call
 from typing import IO, Any, Protocol
 
-from connectors.ports import PortError
+from connectors.eval_port import PortError
 from rubric.gating import escaped
 
 OUTPUT_CAP = 64 * 1024

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from connectors.cgroups import ControlGroups, found, starved
-from connectors.ports import PortError
+from connectors.eval_port import PortError
 from connectors.processes import Enclosed
 from connectors.scales import Scales
 

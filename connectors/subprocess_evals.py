@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from connectors.ports import ReplayAnswer, Row, SuiteRun
+from connectors.eval_port import ReplayAnswer, Row, SuiteRun
 from connectors.processes import TAIL, Box, Enclosed, ProcessLimits, destroy, run
 from rubric.endings import AS_REPLAY, failure_of
 from rubric.gating import escaped

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from connectors.ports import EvalRunner, ReplayAnswer, SuiteRun
+from connectors.eval_port import EvalRunner, ReplayAnswer, SuiteRun
 from rubric.manifest import Manifest, Replay, Suite
 
 

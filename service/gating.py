@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from connectors.ports import EvalRunner, SuiteRun
+from connectors.eval_port import EvalRunner, SuiteRun
 from rubric.gating import judge_gate, rows_path
 from rubric.manifest import Manifest
 from rubric.noise import FULL, tally

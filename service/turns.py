@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from connectors.ports import EvalRunner, SuiteRun
+from connectors.eval_port import EvalRunner, SuiteRun
 from rubric.gating import judge_suite
 from rubric.manifest import Suite
 from rubric.noise import FIRST, FULL, judge, wants_more

@@ -46,14 +46,15 @@ class Room:
 
 ROOMS = (
     Room("rubric", "rubric/*", "rubric.*", "pydantic yaml jinja2 rapidfuzz"),
-    Room("the doors' shapes", "connectors/ports.py", "rubric.*"),
+    Room("the door to evals", "connectors/eval_port.py", "rubric.manifest"),
+    Room("the doors' shapes", "connectors/ports.py", "connectors.eval_port rubric.*"),
     Room("the webhook door", "connectors/webhooks.py", "rubric.*", "pydantic"),
     Room("splicing", "connectors/splicing/*", "connectors.splicing.*", "yaml"),
     Room("the codemod", "connectors/codemod.py", "connectors.ports connectors.splicing.* rubric.*", "pydantic"),
-    Room("programs", "connectors/processes.py", "connectors.ports rubric.gating"),
+    Room("programs", "connectors/processes.py", "connectors.eval_port rubric.gating"),
     Room("what weighs and caps them", "connectors/cgroups.py connectors/scales.py"),
-    Room("the box", "connectors/sandbox.py", "connectors.processes connectors.cgroups connectors.scales connectors.ports"),
-    Room("what runs programs", "connectors/subprocess_evals.py", "connectors.processes connectors.ports rubric.*", "pydantic"),
+    Room("the box", "connectors/sandbox.py", "connectors.processes connectors.cgroups connectors.scales connectors.eval_port"),
+    Room("what runs programs", "connectors/subprocess_evals.py", "connectors.processes connectors.eval_port rubric.*", "pydantic"),
     Room("the model server", "connectors/claude*.py", CLAUDE, "httpcore2 httpx2 pydantic"),
     Room("the model gateway", "connectors/model_gateway.py connectors/gateway_*.py connectors/metering.py", GATEWAY, "httpcore2 httpx2 pydantic"),
     Room("the builtin agent", "connectors/builtin_*.py", BUILTIN, "pydantic"),
@@ -67,7 +68,7 @@ ROOMS = (
     Room(
         "aides that hold a door",
         "service/targets.py service/exams.py service/gating.py service/turns.py service/eval_rows.py service/heldout.py",
-        f"{GROUND} service.turns service.exams connectors.ports rubric.*",
+        f"{GROUND} service.turns service.exams connectors.ports connectors.eval_port rubric.*",
     ),
     Room(
         "building", "service/building.py", "service.gating service.scope service.treepolicy service.trees service.lifecycle connectors.ports rubric.*"

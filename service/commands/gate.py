@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn, TextIO
 
-from connectors.ports import PortError
+from connectors.eval_port import PortError
 from connectors.subprocess_evals import SubprocessEvals
 from rubric.gating import escaped
 from rubric.manifest import Manifest, read_manifest
