@@ -23,8 +23,8 @@ from rubric.endings import AS_REPLAY, failure_of
 from rubric.gating import escaped
 from rubric.grading import Exam, answers, as_lines, compared, graded, questions, read_exam
 from rubric.manifest import Grade, Replay, Suite
+from rubric.plans import Plan
 from rubric.results import OutputLine, RowLine, broken_rule, read_outputs, read_plans, read_rows
-from rubric.schema import Plan
 from rubric.self_graded import FINE, READERS
 from rubric.strict import Unreadable
 

@@ -4,7 +4,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from rubric.hygiene import clean
-from rubric.schema import Step, Value
+from rubric.plans import Step, Value
 
 
 class Entry(Value):

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from rubric.endings import FROM_OUTSIDE
 from rubric.manifest import Manifest, Suite, matches
-from rubric.schema import Step
+from rubric.plans import Step
 from rubric.verdicts import GRAVITY, ControlVerdict, CureVerdict, GateVerdict, State, SuiteVerdict, in_words
 
 SHORT = ("no_rows", "too_few_rows")

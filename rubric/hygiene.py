@@ -6,7 +6,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
-from rubric.schema import LABEL_CAP, TEXT_CAP
+from rubric.plans import LABEL_CAP, TEXT_CAP
 
 MOST_MARKS = 8
 """combining marks that one letter may carry; no script needs as many"""

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from rubric.arguing import argues
 from rubric.entries import Entry, Inventory
-from rubric.recipes import argues
+from rubric.plans import Step
 from rubric.rendering import names_in
-from rubric.schema import Step
 from rubric.strict import Unreadable, load_json, load_yaml
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from rubric.gating import OneSide, broken, by_id, excuses, look
 from rubric.manifest import Suite
-from rubric.schema import Step
+from rubric.plans import Step
 from rubric.stats import fisher
 from rubric.verdicts import State, SuiteVerdict, in_words
 

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
+from rubric.arguing import argues
+
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Phrase = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
@@ -14,11 +16,6 @@ Cues = Annotated[dict[Annotated[str, StringConstraints(min_length=2, max_length=
 
 class _Change(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-def argues(field: str) -> bool:
-    """Whether a field of a change argues for it. Such a field names cases and edits nothing: changes that differ in it are the same."""
-    return field in _ARGUMENTS
 
 
 class PromoteOtherIntent(_Change):
@@ -256,8 +253,6 @@ ChangeOf: TypeAdapter[Change] = TypeAdapter(Change)
 """reads the JSON of any typed change"""
 
 
-_ARGUMENTS = frozenset({"cases", "look_alikes", "scores", "flips", "example", "cells"})
-"""fields that argue for a change and edit nothing"""
 _SETS = frozenset({"templates", "drop", "scope"})
 """lists whose order says nothing"""
 
@@ -278,5 +273,5 @@ def edit_of(change: Mapping[str, Any]) -> dict[str, Any]:
     before and after a recipe got one more field. Another rule here needs a revision that computes `hints.change_hash` anew.
     """
     unsaid = _UNSAID.get(str(change.get("recipe")), {})
-    said = {name: value for name, value in change.items() if name not in _ARGUMENTS and not (name in unsaid and value == unsaid[name])}
+    said = {name: value for name, value in change.items() if not argues(name) and not (name in unsaid and value == unsaid[name])}
     return {name: sorted(value) if name in _SETS and isinstance(value, list) else value for name, value in said.items()}

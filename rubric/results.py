@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
 
 from rubric.gating import escaped
-from rubric.schema import Value
+from rubric.plans import Value
 from rubric.strict import Unreadable, load_json
 
 ROWS_CAP = 100_000

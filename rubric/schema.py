@@ -1,60 +1,28 @@
 """The words that every floor speaks: frozen values for cases, plans, hints, findings and inventories."""
 
-import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from rubric.plans import ID_PATTERN as ID_PATTERN
+from rubric.plans import LABEL_CAP as LABEL_CAP
+from rubric.plans import TEXT_CAP as TEXT_CAP
+from rubric.plans import Attachment as Attachment
+from rubric.plans import Candidate as Candidate
+from rubric.plans import Id as Id
+from rubric.plans import Label as Label
+from rubric.plans import Message as Message
+from rubric.plans import Plan as Plan
+from rubric.plans import Step as Step
+from rubric.plans import Text as Text
+from rubric.plans import Ticket as Ticket
+from rubric.plans import ToolCall as ToolCall
+from rubric.plans import Value as Value
+from rubric.plans import Verdict as Verdict
+from rubric.plans import storable as storable
 from rubric.recipes import Change
-
-TEXT_CAP = 64 * 1024
-"""Largest single text field, in characters."""
-LABEL_CAP = 200
-"""Largest name of something, in characters."""
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,63}$"
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def storable(text: str) -> str:
-    """Refuse what one of our two databases cannot hold, so that both give the same answer."""
-    if "\x00" in text:
-        raise ValueError("holds a NUL character, which cannot be stored")
-    if not text.isascii() and _SURROGATE.search(text):
-        raise ValueError("holds a lone surrogate, which is not a character")
-    return text
-
-
-Text = Annotated[str, StringConstraints(max_length=TEXT_CAP), AfterValidator(storable)]
-Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-Label = Annotated[str, StringConstraints(max_length=LABEL_CAP), AfterValidator(storable)]
-
-
-class Value(BaseModel):
-    """A frozen value that refuses fields it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Step(StrEnum):
-    """The steps of a target pipeline, in the order in which a failure is attributed."""
-
-    preprocess = "preprocess"  # attachments and text before anything is read
-    intent = "intent"  # which leaf of the intent tree
-    extraction = "extraction"  # which fields the ticket states
-    fetch = "fetch"  # which record they find
-    plan = "plan"  # which branch of the leaf's plan applies
-    reply = "reply"  # the text that goes out
-    fallback = "fallback"  # the agent behind the Other leaves
-
-
-class Verdict(StrEnum):
-    """What support staff said of a draft."""
-
-    accepted = "accepted"  # the draft was right; the case serves as a control
-    rejected = "rejected"  # the draft was wrong; a hint is due
 
 
 class Outcome(StrEnum):
@@ -69,66 +37,6 @@ class Outcome(StrEnum):
     unstable_leaf = "unstable_leaf"  # the leaf is frozen or being rebuilt
     not_reproducible = "not_reproducible"  # the target no longer does what the case shows
     already_fixed = "already_fixed"  # the target now does what the reviewer wanted
-
-
-class Message(Value):
-    role: Literal["customer", "agent"]
-    text: Text
-    at: datetime | None = None
-
-
-class Attachment(Value):
-    name: Label
-    media_type: Label = Field(alias="content_type", default="text/plain")
-    text: Text | None = None
-    """What preprocessing read from the file; None when nothing was read."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Ticket(Value):
-    subject: Text | None = None
-    messages: list[Message] = Field(min_length=1, max_length=200)
-    attachments: list[Attachment] = Field(default=[], max_length=50)
-    locale: Label = "en"
-    known_values: dict[Label, Label | Annotated[list[Label], Field(max_length=20)]] = Field(default={}, max_length=50)
-    """What the ticket system knows of the customer (name, e-mail, account …); masked wherever it occurs."""
-
-
-class Candidate(Value):
-    """A record that fetch looked at, best first."""
-
-    record_id: Label
-    score: float
-    matched_fields: list[Label] = []
-
-
-class ToolCall(Value):
-    name: Label
-    arguments: dict[str, Any] = {}
-
-
-class Plan(Value):
-    """What the pipeline wanted to do with a ticket."""
-
-    intent_path: list[Label] = Field(max_length=8)
-    """Parent first, leaf last; `"parent/leaf"` is read as the same."""
-    extraction: dict[str, dict[str, Any]] = {}
-    """{group: {field: value}}"""
-    fetch: list[Candidate] = []
-    reply: Text = ""
-    tool_calls: list[ToolCall] = []
-    trace: dict[str, Any] | None = None
-
-    @field_validator("intent_path", mode="before")
-    @classmethod
-    def _split(cls, path: Any) -> Any:
-        return path.split("/") if isinstance(path, str) else path
-
-    @property
-    def leaf(self) -> str:
-        """`parent/leaf`"""
-        return "/".join(self.intent_path)
 
 
 class Rejection(Value):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from rubric.manifest import Graded
-from rubric.schema import Step, Value
+from rubric.plans import Step, Value
 
 State = Literal["pass", "fail", "inconclusive", "error"]
 GRAVITY: tuple[State, ...] = ("fail", "error", "inconclusive", "pass")

@@ -17,7 +17,7 @@ from connectors.eval_port import EvalRunner, SuiteRun
 from rubric.gating import judge_gate, rows_path
 from rubric.manifest import Manifest
 from rubric.noise import FULL, tally
-from rubric.schema import Step
+from rubric.plans import Step
 from rubric.verdicts import GateVerdict, State, SuiteVerdict
 from service.errors import TriageError
 from service.exams import set_apart

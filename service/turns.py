@@ -11,7 +11,7 @@ from connectors.eval_port import EvalRunner, SuiteRun
 from rubric.gating import judge_suite
 from rubric.manifest import Suite
 from rubric.noise import FIRST, FULL, judge, wants_more
-from rubric.schema import Step
+from rubric.plans import Step
 from rubric.verdicts import SuiteVerdict
 
 Exam = tuple[Step, Suite, str | None, Path | None]

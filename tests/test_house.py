@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("rubric", "connectors", "service", "migrations")
 GROUND = "service.errors service.lifecycle service.db service.redaction service.scratch"
 AIDES = "service.wording service.trees service.treepolicy service.scope service.targets service.gating service.building service.eval_rows service.heldout service.trials service.proving service.answering"
-DOORS = "connectors.ports connectors.webhooks"
+DOORS = "connectors.eval_port connectors.ports connectors.webhooks"
 CLAUDE = (
     "connectors.claude connectors.claude_profile connectors.claude_prices connectors.claude_reading connectors.claude_wire connectors.ports rubric.*"
 )
@@ -125,7 +125,7 @@ ROOMS = (
     Room(
         "command: gate",
         "service/commands/gate.py service/commands/gate_line.py service/commands/gate_pages.py",
-        "service.gating service.commands.gate_line service.commands.gate_pages connectors.ports connectors.subprocess_evals rubric.*",
+        "service.gating service.commands.gate_line service.commands.gate_pages connectors.eval_port connectors.subprocess_evals rubric.*",
     ),
     Room(
         "command: demo",
@@ -189,6 +189,7 @@ CONCRETE = {
 }
 """files of service that may name a concrete connector"""
 ENVIRONMENT = {
+    "service/cli.py": "turns off what would load plugins into our values, before anything is loaded",
     "service/commands/gate.py": "gives PATH to git and to the suites",
     "service/commands/demo.py": "gives the server it starts the environment without our own settings",
 }
@@ -221,7 +222,6 @@ LONG_FILES = {
     "connectors/scripted.py": "one double a port, all where a test looks for them; they share nothing to split by",
     "connectors/localgit.py": "one outside system a file; publishing and reading share the plumbing",
     "migrations/versions/0001_first_tables.py": "one revision is one file",
-    "connectors/ports.py": "the shape of every door in one place, and nothing else",
     "service/store/hints.py": "one noun a file: all that is asked of the table of hints",
     "service/commands/demo.py": "a script in five acts, read from top to bottom; no rule of the loop lives in it",
 }

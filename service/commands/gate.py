@@ -21,7 +21,7 @@ from connectors.eval_port import PortError
 from connectors.subprocess_evals import SubprocessEvals
 from rubric.gating import escaped
 from rubric.manifest import Manifest, read_manifest
-from rubric.schema import Step
+from rubric.plans import Step
 from rubric.strict import Unreadable
 from service.commands.gate_line import command_line
 from service.commands.gate_pages import gate_page, noise_of, noise_page

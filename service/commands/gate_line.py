@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from rubric.gating import escaped
 from rubric.noise import FULL
-from rubric.schema import Step
+from rubric.plans import Step
 
 MOST_RUNS = 1000
 USAGE = 64
