@@ -16,6 +16,8 @@ from rubric.secrets import secrets_in
 SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth|cookie|session|dsn|database", re.IGNORECASE)
 """names of variables that hold secrets as a rule"""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+"""a word as `env` takes it, which puts a variable into the environment as well"""
 OURS = frozenset({"HOME", "TMPDIR", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"})
 """set by the box"""
 
@@ -33,7 +35,8 @@ class CommandAgent:
             raise PortError("bad_command", "the command of the agent has to be a list of words, the program first")
         if any(secrets_in("\n".join(self._argv))):
             raise PortError("bad_command", "a word of the agent's command looks like a secret; a box gets none, write {key} for the key of the model")
-        for name, value in self._environment.items():
+        assigned = [word.partition("=")[::2] for word in self._argv[1:] if ASSIGNMENT.match(word)]
+        for name, value in [*self._environment.items(), *assigned]:
             _check(name, value)
 
     def trouble(self) -> str | None:
@@ -59,7 +62,9 @@ def _check(name: str, value: str) -> None:
         raise PortError("bad_environment", f"the agent's environment cannot set {shown}: it is no name of a variable, or set by the box")
     ours = name.upper().startswith("TRIAGE")
     if ours or any(secrets_in(value)) or (SECRET_NAME.search(name) and value != "{key}"):
-        raise PortError("bad_environment", f"{shown} in the agent's environment looks like a secret; a box gets none, write {{key}} for the key of the model")
+        raise PortError(
+            "bad_environment", f"{shown} in the agent's environment looks like a secret; a box gets none, write {{key}} for the key of the model"
+        )
 
 
 def _judge(left: Left) -> TreeRun:

@@ -87,6 +87,12 @@ def test_it_works_in_the_tree_and_what_it_left_there_stays(around: Bench) -> Non
     assert (around.tree / ".git/config").exists()  # hiding it from the judge of trees would be no help
 
 
+def test_env_starts_it_elsewhere_and_sets_what_it_needs(around: Bench) -> None:
+    words = ["/usr/bin/env", "-C", "/tmp", "MODE=plain", "OPENAI_API_KEY={key}", "/bin/sh", "-c"]
+    run = runs(around, *words, 'echo "$MODE $(pwd) $(ls -a)" > "$1/told"; [ "$OPENAI_API_KEY" = "$ANTHROPIC_API_KEY" ]', "sh", "{tree}")
+    assert run.status == "done" and (around.tree / "told").read_text().split()[:4] == ["plain", "/tmp", ".", ".."]
+
+
 def test_who_hangs_is_the_budget(around: Bench) -> None:
     start = time.monotonic()
     run = shell(around, "trap '' TERM INT HUP; while :; do sleep 1; done", Budget(seconds=1.5))
@@ -164,7 +170,16 @@ def test_of_the_hint_it_is_told_the_change_and_nothing_else(around: Bench, monke
     assert CANARY not in seen and "wrong person" not in seen and KEY not in seen and "TRIAGE" not in seen
     environment = dict(line.split("=", 1) for line in (around.tree / "env.txt").read_text().splitlines())
     assert environment["ANTHROPIC_API_KEY"].startswith("dummy-") and environment["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:8377"
-    assert environment.keys() - {"_", "OLDPWD", "SHLVL"} == {"ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "HOME", "LANG", "MODE", "PATH", "PWD", "TMPDIR"}
+    assert environment.keys() - {"_", "OLDPWD", "SHLVL"} == {
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_BASE_URL",
+        "HOME",
+        "LANG",
+        "MODE",
+        "PATH",
+        "PWD",
+        "TMPDIR",
+    }
     assert (around.tree / "ls.txt").read_text().split() == [".", "..", "home", "job.json", "model.sock", "relay.py"]
 
 
@@ -250,11 +265,21 @@ def test_a_server_that_fails_for_ever_is_no_budget() -> None:
 # ---- what is wrong before it starts
 
 
-@pytest.mark.parametrize("argv", [[], [""], ["a\0b"], ["agent", "--api-key", "sk-ant-api03-0123456789abcdefghijklmnop"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        [""],
+        ["a\0b"],
+        ["agent", "--api-key", "sk-ant-api03-0123456789abcdefghijklmnop"],
+        ["env", "DB_PASSWORD=x", "agent"],
+        ["env", "HOME=x", "agent"],
+    ],
+)
 def test_a_command_that_cannot_be_one_is_refused(around: Bench, argv: list[str]) -> None:
     with pytest.raises(PortError) as refused:
         CommandAgent(around.runner(), argv)
-    assert refused.value.code == "bad_command"
+    assert refused.value.code in ("bad_command", "bad_environment")
 
 
 BAD = {
@@ -282,8 +307,12 @@ def test_trouble_says_what_to_do(around: Bench) -> None:
     assert "is missing" in trouble("/no/such/agent") and "is missing" in trouble("no-such-agent")
     assert "share its folder" in trouble(str(around.place / "agent"))
     assert "shorter" in trouble(runner=AgentBox(around.box, around.place / ("x" * 80), python=sys.executable))
-    assert "share its folder" in trouble(runner=AgentBox(replace(around.box, shares=()), around.place, python=str(around.place / "agent"), gateway=around.gateway))
-    assert "there is none: bubblewrap is not installed" in trouble(runner=AgentBox(Bubblewrap(program="no-bwrap"), around.place, python=sys.executable))
+    assert "share its folder" in trouble(
+        runner=AgentBox(replace(around.box, shares=()), around.place, python=str(around.place / "agent"), gateway=around.gateway)
+    )
+    assert "there is none: bubblewrap is not installed" in trouble(
+        runner=AgentBox(Bubblewrap(program="no-bwrap"), around.place, python=sys.executable)
+    )
 
 
 def test_without_a_box_nothing_runs(around: Bench) -> None:

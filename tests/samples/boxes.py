@@ -44,7 +44,9 @@ class Bench:
 
 
 @contextmanager
-def bench(script: Script = messages.words("hello"), *, shares: Sequence[Path] = (), caps: Caps = Caps(), source: Path | None = None) -> Iterator[Bench]:
+def bench(
+    script: Script = messages.words("hello"), *, shares: Sequence[Path] = (), caps: Caps = Caps(), source: Path | None = None
+) -> Iterator[Bench]:
     """`source`: the folder that the tree is a copy of; the small pipeline without one."""
     place = Path(tempfile.mkdtemp(prefix="bench-")).resolve()
     try:
