@@ -86,7 +86,7 @@ class Left:
 
     def told(self, status: Literal["done", "gave_up", "refused", "budget", "crashed"], reason: str) -> TreeRun:
         door = self.door
-        counted = (door.turns, door.tokens, round(door.usd, 6)) if door else (0, 0, None)
+        counted: tuple[int, int, float | None] = (door.turns, door.tokens, round(door.usd, 6)) if door else (0, 0, None)
         return TreeRun(status, reason, *counted, self.log.text())
 
     def cut_short(self) -> TreeRun | None:

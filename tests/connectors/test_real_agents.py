@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,11 @@ MANIFEST = (EXAMPLE / "triage.yaml").read_text()
 CONFIG = "config/fetch.json"
 WANTED = (EXAMPLE / CONFIG).read_bytes().replace(b'"postcode": 5', b'"postcode": 2')
 CANARY = "CANARY-4711"
-PI = [
-    "--print", "--no-session", "--offline", "--no-extensions", "--no-skills", "--no-prompt-templates", "--no-themes", "--no-context-files",
-    "--tools", "read,edit,write", "--provider", "gateway", "--model", MODEL, "@{job}", "Make the change of that job in the folder {tree}.",
-]  # fmt: skip
-"""as docs/agents.md shows it"""
+DOCS = (EXAMPLE.parents[1] / "docs" / "agents.md").read_text()
+PI, PROVIDERS = (
+    json.loads(re.findall(r"^TRIAGE_AGENT_COMMAND=(.*/pi/.*)$", DOCS, re.MULTILINE)[0]),
+    re.findall(r'^{"providers".*$', DOCS, re.MULTILINE)[0],
+)
 
 
 @pytest.fixture(scope="session")
@@ -98,11 +100,15 @@ def example(agents: Path, script: Script, source: Path = EXAMPLE) -> Iterator[Be
 def agent_of(name: str, around: Bench, agents: Path) -> TreeAgent:
     if name == "claude":
         return ClaudeAgent(around.runner(), program=str(agents / "node_modules/.bin/claude"), model=MODEL)
-    provider = {"baseUrl": URL, "api": "anthropic-messages", "apiKey": "ANTHROPIC_API_KEY", "models": [{"id": MODEL}]}
-    folder = tree_of({"models.json": json.dumps({"providers": {"gateway": provider}}).encode()}, around.place / "pi")
-    around.box = type(around.box)((*around.box.shares, folder), around.box.caps, around.box.groups)
-    settings = [f"PI_CODING_AGENT_DIR={folder}", "PI_OFFLINE=1", "PI_TELEMETRY=0"]
-    return CommandAgent(around.runner(), ["/usr/bin/env", "-C", "/tmp", *settings, NODE, str(agents / "node_modules/.bin/pi"), *PI])
+    settings = tree_of({"models.json": PROVIDERS.encode()}, around.place / "pi")
+    around.box = replace(around.box, shares=(*around.box.shares, settings))
+    here = {
+        "/usr/bin/node": NODE,
+        "/opt/pi/bin/pi": str(agents / "node_modules/.bin/pi"),
+        "PI_CODING_AGENT_DIR=/opt/pi/settings": f"PI_CODING_AGENT_DIR={settings}",
+    }
+    assert here.keys() <= set(PI) and URL in PROVIDERS
+    return CommandAgent(around.runner(), [here.get(word, word) for word in PI])
 
 
 def job_of(budget: Budget = Budget(seconds=60), feedback: tuple[str, ...] = ()) -> TreeJob:
@@ -272,7 +278,7 @@ def test_trouble_names_what_is_missing(agents: Path) -> None:
     with example(agents, SAYS) as around:
         (around.place / "old").write_text('#!/bin/sh\necho "2.0.9 (Claude Code)"\n')
         (around.place / "old").chmod(0o755)
-        around.box = type(around.box)((*around.box.shares, around.place / "old"), around.box.caps, around.box.groups)
+        around.box = replace(around.box, shares=(*around.box.shares, around.place / "old"))
 
         def trouble(program: str, model: bool = True) -> str:
             return ClaudeAgent(around.runner(model=model), program=program, model=MODEL).trouble() or ""
