@@ -140,6 +140,8 @@ class AgentBox:
         return None if self._holds else f"a coding agent runs in a box only, and there is none: {'; '.join(found.missing)}"
 
     def _hidden(self, program: str) -> str | None:
+        if "/" in program and not program.startswith("/"):
+            return f"the program {escaped(program)[:200]} would be looked for in the tree: name it by its whole path"
         where = shutil.which(program, path=PATH)
         if where is None:
             return f"the program {escaped(program)[:200]} is missing: install it, and name it by its whole path"

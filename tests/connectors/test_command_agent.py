@@ -305,6 +305,7 @@ def test_trouble_says_what_to_do(around: Bench) -> None:
     (around.place / "agent").chmod(0o755)
     assert trouble() == trouble("sh") == ""
     assert "is missing" in trouble("/no/such/agent") and "is missing" in trouble("no-such-agent")
+    assert "in the tree" in trouble("./agent") and "in the tree" in trouble("bin/agent")
     assert "share its folder" in trouble(str(around.place / "agent"))
     assert "shorter" in trouble(runner=AgentBox(around.box, around.place / ("x" * 80), python=sys.executable))
     assert "share its folder" in trouble(
