@@ -222,7 +222,7 @@ def _prefixes(program: Path) -> list[Path]:
 
 def _roots() -> list[str]:
     """/bin, /lib and the like, as this machine has them: links into /usr, or folders of their own."""
-    words: list[str] = []
+    words = ["--perms", "0755", "--dir", "/etc"]  # made on the way to a file, it would be closed to everybody but root
     for name in ("bin", "sbin", "lib", "lib64", "lib32", "libx32"):
         root = Path("/", name)
         if root.is_symlink():

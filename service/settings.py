@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     """program of the agent `claude`"""
     agent_command: list[str] = []
     """JSON list: command of the agent `command`, word by word; {job} and {tree} are filled in"""
-    agent_models: list[str] = ["claude-sonnet-5-5"]
+    agent_models: list[str] = Field(default=["claude-sonnet-5-5"], min_length=1)
     """JSON list: models that an agent may ask, the first one unless it chooses; at the server of TRIAGE_CLAUDE_URL, with its key"""
     agent_seconds: float = Field(default=600, gt=0, le=7200)
     """wall clock of one attempt"""

@@ -11,13 +11,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from connectors.agent_box import AgentBox
 from connectors.builtin_agent import BuiltinAgent
 from connectors.claude import ClaudeMessages
 from connectors.claude_batches import ClaudeBatches
 from connectors.claude_prices import Price
 from connectors.claude_profile import Profile
+from connectors.claude_agent import ClaudeAgent
 from connectors.codemod import RecipeCodemod
+from connectors.command_agent import CommandAgent
 from connectors.localgit import LocalGit
+from connectors.model_gateway import ModelGateway
 from connectors.ports import Budget, Limits, Ports, TreeAgent
 from connectors.precedent_critic import PrecedentCritic
 from connectors.processes import ProcessLimits
@@ -41,7 +45,7 @@ def wire(settings: Settings, catalogue: Catalogue, now: Callable[[], datetime] =
     workdir = settings.data_dir.resolve() / "work" / executor  # processes may share the data folder, never this one
     workdir.mkdir(parents=True, exist_ok=True)
     evals = SubprocessEvals(workdir / "evals", python=sys.executable)
-    coder = _coder(settings)
+    coder = _coder(settings, workdir)
     return Ports(
         critic=PrecedentCritic(catalogue),
         agent=RecipeCodemod(),
@@ -77,12 +81,24 @@ def _boxed(settings: Settings, workdir: Path, plain: SubprocessEvals) -> Subproc
     return SubprocessEvals(workdir / "boxed", python=sys.executable, limits=ProcessLimits(memory_mb=0), box=box) if ready else None
 
 
-def _coder(settings: Settings) -> TreeAgent | None:
+def _coder(settings: Settings, workdir: Path) -> TreeAgent | None:
+    """The model-driven agent, if one is asked for. `claude` and `command` run whole in a box, whatever TRIAGE_SANDBOX says."""
     if settings.agent == "codemod":
         return None
     if settings.agent == "builtin":
         return BuiltinAgent(replace(_profile(settings), model=settings.agent_models[0], models={}, efforts={}))
-    raise Misconfigured(f"TRIAGE_AGENT={settings.agent} cannot be wired")
+    runner = AgentBox(box_of(settings), workdir / "agent", python=sys.executable, gateway=_gateway(settings))
+    if settings.agent == "claude":
+        return ClaudeAgent(runner, program=settings.agent_program, model=settings.agent_models[0])
+    return CommandAgent(runner, settings.agent_command)
+
+
+def _gateway(settings: Settings) -> ModelGateway | None:
+    """The only way from a box to a model. An agent that asks none needs no key."""
+    if settings.agent == "command" and settings.claude_key is None:
+        return None
+    profile = _profile(settings)
+    return ModelGateway(profile.base_url, profile.api_key, settings.agent_models, profile.price_list(), seconds=settings.claude_seconds)
 
 
 def _budget(settings: Settings) -> Budget:

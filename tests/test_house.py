@@ -30,6 +30,11 @@ BUILTIN = (
     "connectors.claude_wire connectors.ports rubric.*"
 )
 
+BOXED = (
+    "connectors.agent_box connectors.sandbox connectors.processes connectors.model_gateway connectors.gateway_door connectors.metering "
+    "connectors.relay connectors.ports rubric.*"
+)
+
 
 @dataclass(frozen=True)
 class Room:
@@ -55,6 +60,7 @@ ROOMS = (
     Room("what weighs and caps them", "connectors/cgroups.py connectors/scales.py"),
     Room("the box", "connectors/sandbox.py", "connectors.processes connectors.cgroups connectors.scales connectors.eval_port"),
     Room("what runs programs", "connectors/subprocess_evals.py", "connectors.processes connectors.eval_port rubric.*", "pydantic"),
+    Room("agents in a box", "connectors/agent_box.py connectors/command_agent.py connectors/claude_agent.py", BOXED),
     Room("the model server", "connectors/claude*.py", CLAUDE, "httpcore2 httpx2 pydantic"),
     Room("the model gateway", "connectors/model_gateway.py connectors/gateway_*.py connectors/metering.py", GATEWAY, "httpcore2 httpx2 pydantic"),
     Room("the builtin agent", "connectors/builtin_*.py", BUILTIN, "pydantic"),

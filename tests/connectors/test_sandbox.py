@@ -223,6 +223,12 @@ def test_memory_that_looks_like_files_is_small(boxed: Boxed, where: str) -> None
     assert int(boxed.runs(HEAD + code).printed) <= CAPS.disk_mb * 1.1
 
 
+def test_what_programs_need_of_the_system_can_be_read(boxed: Boxed) -> None:
+    code = HEAD + "print([p for p in ('/etc/ld.so.cache', '/etc/alternatives') if not os.access(p, os.R_OK)])"
+    missing = [path for path in ("/etc/ld.so.cache", "/etc/alternatives") if not os.path.exists(path)]
+    assert boxed.runs(code).printed == str(missing)
+
+
 def test_who_leaves_the_group_dies_with_the_box(boxed: Boxed) -> None:
     """A grandchild in a session of its own would go on writing into what we are about to read."""
     code = """

@@ -279,10 +279,13 @@ def _events(message: dict[str, Any]) -> bytes:
     start = {**message, "content": [], "stop_reason": None}
     events: list[dict[str, Any]] = [{"type": "message_start", "message": start}]
     for index, block in enumerate(message["content"]):
-        empty = {**block, "text": ""} if "text" in block else block
+        empty = {**block, "text": ""} if "text" in block else {**block, "input": {}} if "input" in block else block
         events.append({"type": "content_block_start", "index": index, "content_block": empty})
         if "text" in block:
             events.append({"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": block["text"]}})
+        if "input" in block:
+            given = json.dumps(block["input"])
+            events.append({"type": "content_block_delta", "index": index, "delta": {"type": "input_json_delta", "partial_json": given}})
         events.append({"type": "content_block_stop", "index": index})
     delta = {"stop_reason": message["stop_reason"], "stop_sequence": None, "stop_details": message["stop_details"]}
     events += [{"type": "message_delta", "delta": delta, "usage": message.get("usage")}, {"type": "message_stop"}]
