@@ -14,10 +14,10 @@ from pathlib import Path
 from connectors.agent_box import AgentBox
 from connectors.builtin_agent import BuiltinAgent
 from connectors.claude import ClaudeMessages
+from connectors.claude_agent import ClaudeAgent
 from connectors.claude_batches import ClaudeBatches
 from connectors.claude_prices import Price
 from connectors.claude_profile import Profile
-from connectors.claude_agent import ClaudeAgent
 from connectors.codemod import RecipeCodemod
 from connectors.command_agent import CommandAgent
 from connectors.localgit import LocalGit
