@@ -291,6 +291,12 @@ def test_errors_of_the_server_pass_with_status_and_words(tmp_path: Path) -> None
             assert (box.door.turns, box.door.tokens, box.door.usd) == (0, 0, 0.0)
 
 
+@pytest.mark.parametrize("status", [408, 502, 504])
+def test_what_may_have_been_billed_counts_as_the_most(tmp_path: Path, status: int) -> None:
+    with boxed(messages.fails(status), tmp_path) as box:
+        assert box.ask().status_code == status and box.door.tokens > ASK["max_tokens"] and box.door.turns == 0
+
+
 def test_an_error_that_is_no_json_and_a_page_that_is_no_message_become_errors(tmp_path: Path) -> None:
     with boxed([Play(status=502, raw=b"<h1>Bad</h1>", media="text/html"), HTML, messages.redirects("http://x.example/")], tmp_path) as box:
         assert [kind_of(box.ask(max_tokens=1))[0] for _ in range(3)] == [502, 502, 502]
@@ -397,13 +403,15 @@ def head(**more: str) -> bytes:
 
 
 def test_odd_clients_get_an_error_and_hold_nothing_up(tmp_path: Path) -> None:
+    good = json.dumps(ASK).encode()
     with boxed(tmp_path=tmp_path, client_seconds=0.5) as box:
         for raw, status in (
             (head(transfer_encoding="chunked") + b"0\r\n\r\n", 411),
             (head(content_length="-1"), 411),
             (head(), 411),
             (head(content_length="2", content_encoding="gzip") + b"{}", 411),
-            (head(content_length="5", x_long="y" * 40_000) + b"12345", 400),
+            (head(content_length=str(len(good)), x_long="y" * 40_000) + good, 400),
+            (head(content_length=str(len(good)), transfer_encoding="identity") + good, 411),
             (b"\x16\x03\x01 nonsense\r\n\r\n", 400),
             (b"FROB / HTTP/1.1\r\n\r\n", 501),
         ):
