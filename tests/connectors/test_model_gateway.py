@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.claude_prices import Price, published
-from connectors.gateway_door import Door
+from connectors.gateway_door import COUNTS, Door
 from connectors.gateway_replies import LINE_CAP, Scrub, Stream
 from connectors.gateway_rules import outgoing
 from connectors.gateway_server import BODY_CAP
@@ -219,6 +219,15 @@ def test_turns_end_it_for_good(tmp_path: Path) -> None:
         assert (box.door.turns, box.door.trouble, box.stub.calls) == (2, "turns", 2)  # type: ignore[union-attr]
         box.ask(model="other")
         assert box.door.trouble == "turns"
+
+
+def test_counting_tokens_costs_nothing_and_has_an_end(tmp_path: Path) -> None:
+    with boxed(tmp_path=tmp_path) as box:
+        assert box.post(ASK, "/v1/messages/count_tokens").json()["input_tokens"] > 0 and (box.door.turns, box.door.tokens) == (0, 0)
+        for _ in range(COUNTS - 1):
+            box.door.count()
+        assert box.post(ASK, "/v1/messages/count_tokens").status_code == 400 and box.door.trouble == "counts"
+        assert len(box.stub.requests) == 1 and box.ask().status_code == 200  # type: ignore[union-attr]
 
 
 def test_seconds_end_it(tmp_path: Path) -> None:
