@@ -424,7 +424,8 @@ def test_odd_clients_get_an_error_and_hold_nothing_up(tmp_path: Path) -> None:
             (b"\x16\x03\x01 nonsense\r\n\r\n", 400),
             (b"FROB / HTTP/1.1\r\n\r\n", 501),
         ):
-            assert spoken(box, raw).startswith(b"HTTP/1.1 %d " % status), raw[:99]
+            for _ in range(5):
+                assert spoken(box, raw).startswith(b"HTTP/1.1 %d " % status), raw[:99]
         assert spoken(box, head(content_length=str(BODY_CAP + 10)) + b" " * (BODY_CAP + 10)).startswith(b"HTTP/1.1 413 ")
         assert box.stub.requests == [] and box.ask().status_code == 200  # type: ignore[union-attr]
 
