@@ -22,6 +22,7 @@ BODY_CAP = 8 * 1024 * 1024
 """largest request, in bytes"""
 HEAD_CAP = 32 * 1024
 """characters of all headers of a request"""
+LINGER_SECONDS = 1.0
 LEAVE_SECONDS = 5.0
 """how long a door that closes waits for its calls, which are cut"""
 
@@ -84,6 +85,17 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         self.request.settimeout(self.server.client_seconds)
         super().setup()
+
+    def finish(self) -> None:
+        """Take in, for a moment, what the client still sends: else it would see a broken connection in place of its error."""
+        super().finish()
+        end = time.monotonic() + LINGER_SECONDS
+        with suppress(OSError):
+            self.request.shutdown(socket.SHUT_WR)
+            while (left := end - time.monotonic()) > 0:
+                self.request.settimeout(left)
+                if not self.request.recv(64 * 1024):
+                    return
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

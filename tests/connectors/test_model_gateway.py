@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.claude_prices import Price, published
-from connectors.gateway_door import Door
+from connectors.gateway_door import COUNTS, Door
 from connectors.gateway_replies import LINE_CAP, Scrub, Stream
 from connectors.gateway_rules import outgoing
 from connectors.gateway_server import BODY_CAP
@@ -221,6 +221,15 @@ def test_turns_end_it_for_good(tmp_path: Path) -> None:
         assert box.door.trouble == "turns"
 
 
+def test_counting_tokens_costs_nothing_and_has_an_end(tmp_path: Path) -> None:
+    with boxed(tmp_path=tmp_path) as box:
+        assert box.post(ASK, "/v1/messages/count_tokens").json()["input_tokens"] > 0 and (box.door.turns, box.door.tokens) == (0, 0)
+        for _ in range(COUNTS - 1):
+            box.door.count()
+        assert box.post(ASK, "/v1/messages/count_tokens").status_code == 400 and box.door.trouble == "counts"
+        assert len(box.stub.requests) == 1 and box.ask().status_code == 200  # type: ignore[union-attr]
+
+
 def test_seconds_end_it(tmp_path: Path) -> None:
     with boxed(tmp_path=tmp_path, budget=Budget(seconds=0.05)) as box:
         time.sleep(0.1)
@@ -291,6 +300,12 @@ def test_errors_of_the_server_pass_with_status_and_words(tmp_path: Path) -> None
             assert (box.door.turns, box.door.tokens, box.door.usd) == (0, 0, 0.0)
 
 
+@pytest.mark.parametrize("status", [408, 502, 504])
+def test_what_may_have_been_billed_counts_as_the_most(tmp_path: Path, status: int) -> None:
+    with boxed(messages.fails(status), tmp_path) as box:
+        assert box.ask().status_code == status and box.door.tokens > ASK["max_tokens"] and box.door.turns == 0
+
+
 def test_an_error_that_is_no_json_and_a_page_that_is_no_message_become_errors(tmp_path: Path) -> None:
     with boxed([Play(status=502, raw=b"<h1>Bad</h1>", media="text/html"), HTML, messages.redirects("http://x.example/")], tmp_path) as box:
         assert [kind_of(box.ask(max_tokens=1))[0] for _ in range(3)] == [502, 502, 502]
@@ -355,7 +370,7 @@ def test_a_transcript_is_bounded_and_can_be_stored() -> None:
     assert len(text) <= TRANSCRIPT_CAP and KEY not in text and not any(char in text for char in "\x00\ud800\x1b")
     assert text.startswith("> 0 [key]") and "[…]" in text and "> 2999 [key]" in text
     log.add("<", "y" * 10**6)
-    assert len(log.text()) <= TRANSCRIPT_CAP
+    assert len(log.text()) <= TRANSCRIPT_CAP and "> 2999 [key]" in log.text()  # one entry does not drive out all others
 
 
 def test_a_stream_with_an_endless_line_counts_as_the_most() -> None:
@@ -397,17 +412,20 @@ def head(**more: str) -> bytes:
 
 
 def test_odd_clients_get_an_error_and_hold_nothing_up(tmp_path: Path) -> None:
+    good = json.dumps(ASK).encode()
     with boxed(tmp_path=tmp_path, client_seconds=0.5) as box:
         for raw, status in (
             (head(transfer_encoding="chunked") + b"0\r\n\r\n", 411),
             (head(content_length="-1"), 411),
             (head(), 411),
             (head(content_length="2", content_encoding="gzip") + b"{}", 411),
-            (head(content_length="5", x_long="y" * 40_000) + b"12345", 400),
+            (head(content_length=str(len(good)), x_long="y" * 40_000) + good, 400),
+            (head(content_length=str(len(good)), transfer_encoding="identity") + good, 411),
             (b"\x16\x03\x01 nonsense\r\n\r\n", 400),
             (b"FROB / HTTP/1.1\r\n\r\n", 501),
         ):
-            assert spoken(box, raw).startswith(b"HTTP/1.1 %d " % status), raw[:99]
+            for _ in range(5):
+                assert spoken(box, raw).startswith(b"HTTP/1.1 %d " % status), raw[:99]
         assert spoken(box, head(content_length=str(BODY_CAP + 10)) + b" " * (BODY_CAP + 10)).startswith(b"HTTP/1.1 413 ")
         assert box.stub.requests == [] and box.ask().status_code == 200  # type: ignore[union-attr]
 
