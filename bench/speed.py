@@ -30,7 +30,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import critic, intake, loop
+from bench import critic, gate_command, intake, loop
 from bench.figures import Figure, as_table
 from service.commands.critic_room import documents_of
 from tests.samples.postgres import Cluster, NoPostgres
@@ -102,6 +102,7 @@ def speed(
         drafts, hints = loop.drafts(place, size.drafts, size.draft_rounds, tell)
         figures += [drafts, *critic.answers(place, size.stores, size.answers, size.answer_rounds, tell), *critic.tokens(place.folder, 3, tell)]
         figures.append(loop.gates(place, hints, size.pulls, size.gate_rounds, tell))
+        figures += gate_command.measure(place.folder / "gate-command", 2 * size.gate_rounds + 1, tell)
     Console(stderr=as_json, width=None if sys.stdout.isatty() else 160).print(as_table(figures))
     if as_json:
         print(json.dumps({"seconds": round(time.monotonic() - start, 1), "rows": [one.to_json() for one in figures]}))
