@@ -20,6 +20,7 @@ def test_the_bench_measures_everything() -> None:
     intake = [f"intake SQLite, {connections}" for connections in ("1 connection", "8 connections", "32 connections")]
     others = [*(f"replay, {batch} at once" for batch in (1, 20, 100)), "drafts, critic and trials", "gate, affected steps"]
     others += [f"precedent critic, {number} decisions" for number in (20, 40, 80)]
+    others += [f"{name} / {other}" for name in ("gate command", "gate command, warm cache") for other in ("two sides", "pytest twice")]
     others += ["model draft, the first of an hour", "model draft, rubric in the cache"]
     assert set(rows) == {*intake, "intake SQLite, 8 connections, until masked", *others}
     for row in rows.values():
