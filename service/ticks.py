@@ -129,7 +129,7 @@ def _judged(session: Session, pull: pulls.Pull) -> bool:
     """Whether the gate has had its say on these commits: a pull that failed it stays a draft, and that is no stillstand."""
     for run in gate_runs.of_pull(session, pull.id):
         if (run.base_sha, run.head_sha) == (pull.base_sha, pull.head_sha) and run.state is not GateState.running:
-            tries = [move for move in history.of(session, "gate_runs", run.id) if move.state_to == GateState.running]
+            tries = [move for move in history.of(session, "gate_runs", run.id) if move.state_to == GateState.running and move.by == "gate"]
             return run.state is not GateState.error or len(tries) >= GATE_TRIES
     return False
 

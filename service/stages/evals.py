@@ -19,7 +19,7 @@ from service.gating import GateRefused, GateReport, run_gate
 from service.lifecycle import GateState, PullState
 from service.redaction import redact, redact_plan
 from service.scratch import scratch
-from service.store import cases, gate_runs, hints, history, originals, pulls
+from service.store import cases, gate_runs, hints, history, originals, pulls, waivers
 from service.targets import host_of, look
 
 FEW = 20
@@ -37,6 +37,8 @@ class _Exam:
     hint: Hint
     originals: dict[str, dict[str, Any]]
     controls: list[str]
+    waived: dict[str, dict[str, str]]
+    """suite → row → the reason of a person, on this head"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def _read(db: Database, ports: Ports, pull_id: str) -> _Exam | None:
         most = ports.limits.gate_controls
         near = [row.id for row in cases.neighbours(session, case, Verdict.accepted, most)]
         controls = list(dict.fromkeys([*hint.hint.controls, *near]))[:most]
-        return _Exam(pull, hint.hint, originals.bodies(session, [case.id, *controls]), controls)
+        waived = waivers.on_head(session, pull_id, pull.head_sha)
+        return _Exam(pull, hint.hint, originals.bodies(session, [case.id, *controls]), controls, waived)
 
 
 def run_id(pull: pulls.Pull) -> str:
@@ -111,7 +114,7 @@ def _ask(ports: Ports, exam: _Exam) -> _Result:
         host.export(exam.pull.base_sha, base)
         host.export(exam.pull.head_sha, head)
         extra = {exam.pull.row_suite: json.dumps(exam.pull.row, ensure_ascii=False) + "\n"} if exam.pull.row_suite and exam.pull.row else {}
-        report = run_gate(base, head, changed, target.manifest, ports.evals, extra)
+        report = run_gate(base, head, changed, target.manifest, ports.evals, extra, waived=exam.waived)
         before, after = _replayed(ports, target.manifest, exam, base, head)
     sides = {case_id: _Sides(body, before.get(case_id), after.get(case_id)) for case_id, body in exam.originals.items()}
     cure, effect = _cured(exam, sides.get(exam.hint.cure_case))
