@@ -96,7 +96,7 @@ ROOMS = (
     Room(
         "app",
         "service/app.py",
-        f"service.web.* service.flows service.ticks service.engine service.migrate service.wiring service.settings service.stages.intake "
+        f"service.web.* service.flows service.ticks service.engine service.migrate service.wiring service.settings service.stages.intake service.stages.noise "
         f"service.asking service.targets {GROUND} {DOORS} rubric.catalogue",
         "fastapi starlette pydantic.SecretStr",
     ),

@@ -12,6 +12,7 @@ from rubric.expectations import difference, judge
 from rubric.gating import judge_gate
 from rubric.hygiene import cut
 from rubric.manifest import Manifest, Replay
+from rubric.noise import noisy
 from rubric.schema import Hint, Plan, Verdict
 from rubric.verdicts import ControlVerdict, CureVerdict, GateVerdict
 from service.db import Database
@@ -19,7 +20,7 @@ from service.gating import GateRefused, GateReport, run_gate
 from service.lifecycle import GateState, PullState
 from service.redaction import redact, redact_plan
 from service.scratch import scratch
-from service.store import cases, gate_runs, hints, history, originals, pulls, waivers
+from service.store import cases, gate_runs, hints, history, originals, pulls, row_noise, waivers
 from service.targets import host_of, look
 
 FEW = 20
@@ -39,6 +40,8 @@ class _Exam:
     controls: list[str]
     waived: dict[str, dict[str, str]]
     """suite → row → the reason of a person, on this head"""
+    quarantined: dict[str, list[str]]
+    """suite → its noisy rows, the noisiest first, by a measurement that has not expired"""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,15 @@ def _read(db: Database, ports: Ports, pull_id: str) -> _Exam | None:
         near = [row.id for row in cases.neighbours(session, case, Verdict.accepted, most)]
         controls = list(dict.fromkeys([*hint.hint.controls, *near]))[:most]
         waived = waivers.on_head(session, pull_id, pull.head_sha)
-        return _Exam(pull, hint.hint, originals.bodies(session, [case.id, *controls]), controls, waived)
+        noise = _noise(row_noise.standing(session, pull.target, db.now()))
+        return _Exam(pull, hint.hint, originals.bodies(session, [case.id, *controls]), controls, waived, noise)
+
+
+def _noise(standing: list[row_noise.RowNoise]) -> dict[str, list[str]]:
+    counts: dict[str, dict[str, tuple[int, int]]] = {}
+    for one in standing:
+        counts.setdefault(one.suite, {})[one.row] = (one.passes, one.runs)
+    return {suite: noisy(rows) for suite, rows in counts.items()}
 
 
 def run_id(pull: pulls.Pull) -> str:
@@ -114,7 +125,7 @@ def _ask(ports: Ports, exam: _Exam) -> _Result:
         host.export(exam.pull.base_sha, base)
         host.export(exam.pull.head_sha, head)
         extra = {exam.pull.row_suite: json.dumps(exam.pull.row, ensure_ascii=False) + "\n"} if exam.pull.row_suite and exam.pull.row else {}
-        report = run_gate(base, head, changed, target.manifest, ports.evals, extra, waived=exam.waived)
+        report = run_gate(base, head, changed, target.manifest, ports.evals, extra, waived=exam.waived, quarantined=exam.quarantined)
         before, after = _replayed(ports, target.manifest, exam, base, head)
     sides = {case_id: _Sides(body, before.get(case_id), after.get(case_id)) for case_id, body in exam.originals.items()}
     cure, effect = _cured(exam, sides.get(exam.hint.cure_case))

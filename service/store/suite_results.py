@@ -33,7 +33,7 @@ def get(session: Session, key: str, now: datetime) -> SuiteResult | None:
 
 def put(session: Session, key: str, rows: list[dict[str, Any]], seconds: float, at: datetime, until: datetime | None) -> None:
     """Keep a result. Of two that came at once either may stay: the same content gave both."""
-    insert = {"postgresql": postgres_insert, "sqlite": sqlite_insert}[session.connection().dialect.name]
+    insert: Any = {"postgresql": postgres_insert, "sqlite": sqlite_insert}[session.connection().dialect.name]
     row = insert(SuiteResult).values(key=key, rows=rows, seconds=seconds, at=at, expires_at=until)
     changes = {name: row.excluded[name] for name in ("rows", "seconds", "at", "expires_at")}
     session.connection().execute(row.on_conflict_do_update(index_elements=["key"], set_=changes))
