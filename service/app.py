@@ -26,6 +26,7 @@ from service.flows import bodies
 from service.migrate import migrate
 from service.scratch import clear
 from service.settings import Settings
+from service.stages import noise
 from service.stages.intake import Desk
 from service.targets import look
 from service.ticks import Clock
@@ -112,7 +113,7 @@ class Running:
         self.engine.lock()
         clear(tray.workdir)
         self.engine.launch(bodies(self.db, tray, catalogue))
-        self.clock = Clock(self.db, self.engine, settle=settings.settle_seconds)
+        self.clock = Clock(self.db, self.engine, settle=settings.settle_seconds, noisy=lambda: noise.targets(tray))
         split = _secret(settings, settings.split_secret, "TRIAGE_SPLIT_SECRET", "split.key")
         self.desk = Desk(self.db, split.encode(), nudge=self.clock.nudge)
         self.clock.start()

@@ -21,7 +21,7 @@ T = TypeVar("T")
 VERSION = "1"
 """Pinned: the default is a hash of the source, and every deploy would strand the flows of the one before."""
 LIGHT, MASK, DRAFT, WORK, LANDING = "light", "mask", "draft", "work", "landing"
-QUEUE_OF = {"mask": MASK, "draft": DRAFT, "handoff": WORK, "gate": WORK, "land": LANDING}
+QUEUE_OF = {"mask": MASK, "draft": DRAFT, "handoff": WORK, "gate": WORK, "noise": WORK, "land": LANDING}
 """flow → queue; others are light. A draft runs replays and must not wait behind a gate; masks only compute, so two at most run"""
 ACTIVE = ["PENDING", "ENQUEUED", "DELAYED"]
 LOCK_CLASS = 7_214

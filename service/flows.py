@@ -8,7 +8,7 @@ from connectors.ports import PortError, Ports
 from rubric.catalogue import Catalogue
 from service.db import Database
 from service.engine import step
-from service.stages import critic, evals, handoff, intake, learning, outcome
+from service.stages import critic, evals, handoff, intake, learning, noise, outcome
 from service.trials import Trials
 
 log = structlog.get_logger(__name__)
@@ -62,6 +62,9 @@ def bodies(db: Database, ports: Ports, catalogue: Catalogue) -> Mapping[str, Cal
         step("absorb", lambda: learning.absorb(db, pull_id))
         step("recheck", lambda: outcome.recheck_after(db, ports, pull_id))
 
+    def measure(target: str) -> None:
+        step("measure", lambda: noise.measure(db, ports, target))
+
     return {
         "mask": _told(mask, lambda ids, why: intake.fail(db, ids.split(","), why)),
         "draft": _told(draft, lambda case_id, why: intake.fail(db, [case_id], why)),
@@ -69,6 +72,7 @@ def bodies(db: Database, ports: Ports, catalogue: Catalogue) -> Mapping[str, Cal
         "gate": _told(gate, lambda pull_id, why: evals.fail(db, pull_id, why)),
         "land": _told(land, lambda pull_id, why: outcome.give_up_landing(db, pull_id, why)),
         "learn": _told(learn, lambda pull_id, why: None),
+        "noise": _told(measure, lambda target, why: None),
     }
 
 

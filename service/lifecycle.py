@@ -107,8 +107,8 @@ MOVES: dict[type[State], dict[State, frozenset[State]]] = {
     GateState: {
         GateState.running: frozenset({GateState.passed, GateState.failed, GateState.inconclusive, GateState.error}),
         GateState.passed: frozenset(),
-        GateState.failed: frozenset(),
-        GateState.inconclusive: frozenset(),
+        GateState.failed: frozenset({GateState.running}),  # a person waived a row; the exam is held again with it
+        GateState.inconclusive: frozenset({GateState.running}),
         GateState.error: frozenset({GateState.running}),
     },
     PullState: {

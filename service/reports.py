@@ -237,7 +237,7 @@ def pull_item(session: Session, pull_id: str) -> PullItem:
         hint=hint.model_dump(mode="json", include={"id", "step", "recipe", "target_id", "current", "case_id", "decided_by", "decided_at"}),
         runs=[run.model_dump(mode="json") for run in reversed(runs)],
         outcomes=[row.model_dump(mode="json") for row in outcomes.of_pull(session, pull_id)],
-        moves=_moves(session, ("pulls", pull_id)),
+        moves=_moves(session, ("pulls", pull_id), *(("gate_runs", run.id) for run in runs)),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -13,7 +13,7 @@ from service.db import UNREACHABLE, Database
 from service.engine import Engine, ExecutorTaken, things_of
 from service.lifecycle import FOLLOWS, DraftState, GateState, HandoffState, OutcomeState, PullState, State
 from service.stages import intake
-from service.store import cases, gate_runs, handoffs, history, outcomes, pulls
+from service.store import cases, gate_runs, handoffs, history, outcomes, pulls, suite_results
 
 log = structlog.get_logger(__name__)
 SWEEP_SECONDS, RESCUE_SECONDS, RECONCILE_SECONDS = 1, 10, 30
@@ -36,8 +36,9 @@ GATE_TRIES = 3
 class Clock:
     """The beat of one process."""
 
-    def __init__(self, db: Database, engine: Engine, *, settle: float):
-        self._db = db
+    def __init__(self, db: Database, engine: Engine, *, settle: float, noisy: Callable[[], Sequence[str]] = tuple):
+        """`noisy`: names of the targets whose noise is measured at night."""
+        self._db, self._noisy = db, noisy
         self._engine = engine
         self._settle = settle
         self._nudged = False
@@ -51,6 +52,7 @@ class Clock:
         ):
             self._scheduler.add_job(_quiet(name, work), "interval", seconds=seconds, id=name)
         self._scheduler.add_job(_quiet("prune", self._prune), "cron", hour=3, minute=17, id="prune")
+        self._scheduler.add_job(_quiet("noise", self._noise), "cron", hour=1, minute=43, id="noise", misfire_grace_time=3600)
 
     def start(self) -> None:
         self._scheduler.start()
@@ -90,6 +92,18 @@ class Clock:
     def _prune(self) -> None:
         while self._engine.prune(self._db.now() - KEEP_FLOWS):
             pass
+        with self._db.begin() as session:
+            suite_results.drop_expired(session, self._db.now())
+
+    def _noise(self) -> None:
+        measure(self._db, self._noisy())
+
+
+def measure(db: Database, targets: Sequence[str]) -> None:
+    """Have the noise of targets measured, once a night however many processes ask."""
+    with db.begin() as session:
+        for target in targets:
+            history.enqueue(session, "noise", target, f"{db.now():%Y-%m-%d}")
 
 
 def reconcile(db: Database, engine: Engine) -> int:
@@ -129,7 +143,7 @@ def _judged(session: Session, pull: pulls.Pull) -> bool:
     """Whether the gate has had its say on these commits: a pull that failed it stays a draft, and that is no stillstand."""
     for run in gate_runs.of_pull(session, pull.id):
         if (run.base_sha, run.head_sha) == (pull.base_sha, pull.head_sha) and run.state is not GateState.running:
-            tries = [move for move in history.of(session, "gate_runs", run.id) if move.state_to == GateState.running]
+            tries = [move for move in history.of(session, "gate_runs", run.id) if move.state_to == GateState.running and move.by == "gate"]
             return run.state is not GateState.error or len(tries) >= GATE_TRIES
     return False
 

@@ -99,7 +99,7 @@ ROOMS = (
     ),
     Room(
         "reports",
-        "service/reports.py service/grouping.py",
+        "service/reports.py service/grouping.py service/leniency.py",
         "service.reports service.store.* service.errors service.lifecycle rubric.*",
         "pydantic sqlmodel.Session",
     ),
@@ -116,14 +116,14 @@ ROOMS = (
     Room(
         "web",
         "service/web/*",
-        f"service.web.* service.reports service.grouping service.stages.* {GROUND} {DOORS} rubric.*",
+        f"service.web.* service.reports service.grouping service.leniency service.stages.* {GROUND} {DOORS} rubric.*",
         "fastapi starlette pydantic jinja2 prometheus_client sqlmodel.Session sqlalchemy.exc",
     ),
     Room("wiring", "service/wiring.py", "service.settings service.errors connectors.* rubric.catalogue"),
     Room(
         "app",
         "service/app.py",
-        f"service.web.* service.flows service.ticks service.engine service.migrate service.wiring service.settings service.stages.intake "
+        f"service.web.* service.flows service.ticks service.engine service.migrate service.wiring service.settings service.stages.intake service.stages.noise "
         f"service.asking service.targets {GROUND} {DOORS} rubric.catalogue",
         "fastapi starlette pydantic.SecretStr",
     ),

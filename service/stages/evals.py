@@ -12,6 +12,7 @@ from rubric.expectations import difference, judge
 from rubric.gating import judge_gate
 from rubric.hygiene import cut
 from rubric.manifest import Manifest, Replay
+from rubric.noise import noisy
 from rubric.schema import Hint, Plan, Verdict
 from rubric.verdicts import ControlVerdict, CureVerdict, GateVerdict, State
 from service.db import Database
@@ -20,7 +21,7 @@ from service.heldout import HeldOut, examine_held_out
 from service.lifecycle import GateState, PullState
 from service.redaction import redact, redact_plan
 from service.scratch import scratch
-from service.store import cases, gate_runs, handoffs, hints, history, originals, pulls
+from service.store import cases, gate_runs, handoffs, hints, history, originals, pulls, row_noise, waivers
 from service.targets import host_of, look
 
 FEW = 20
@@ -40,6 +41,10 @@ class _Exam:
     controls: list[str]
     by_model: bool
     """a model wrote the head: it is run in a box, or not at all"""
+    waived: dict[str, dict[str, str]]
+    """suite → row → the reason of a person, on this head"""
+    quarantined: dict[str, list[str]]
+    """suite → its noisy rows, the noisiest first, by a measurement that has not expired"""
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,18 @@ def _read(db: Database, ports: Ports, pull_id: str) -> _Exam | None:
         most = ports.limits.gate_controls
         near = [row.id for row in cases.neighbours(session, case, Verdict.accepted, most)]
         controls = list(dict.fromkeys([*hint.hint.controls, *near]))[:most]
+        waived = waivers.on_head(session, pull_id, pull.head_sha)
+        noise = _noise(row_noise.standing(session, pull.target, db.now()))
         work = handoffs.get(session, pull.handoff_id)
-        return _Exam(pull, hint.hint, originals.bodies(session, [case.id, *controls]), controls, work is not None and work.by_model)
+        by_model = work is not None and work.by_model
+        return _Exam(pull, hint.hint, originals.bodies(session, [case.id, *controls]), controls, by_model, waived, noise)
+
+
+def _noise(standing: list[row_noise.RowNoise]) -> dict[str, list[str]]:
+    counts: dict[str, dict[str, tuple[int, int]]] = {}
+    for one in standing:
+        counts.setdefault(one.suite, {})[one.row] = (one.passes, one.runs)
+    return {suite: noisy(rows) for suite, rows in counts.items()}
 
 
 def run_id(pull: pulls.Pull) -> str:
@@ -121,7 +136,7 @@ def _ask(ports: Ports, exam: _Exam) -> _Result:
         host.export(exam.pull.base_sha, base)
         host.export(exam.pull.head_sha, head)
         extra = {exam.pull.row_suite: json.dumps(exam.pull.row, ensure_ascii=False) + "\n"} if exam.pull.row_suite and exam.pull.row else {}
-        report = run_gate(base, head, changed, target.manifest, ports.evals, extra)
+        report = run_gate(base, head, changed, target.manifest, ports.evals, extra, waived=exam.waived, quarantined=exam.quarantined)
         kept = ports.held_out.get(exam.pull.target)
         held = examine_held_out(ports.evals, target.manifest, report.steps, kept, base, head) if kept else []
         before, after = _replayed(ports, target.manifest, exam, base, head)

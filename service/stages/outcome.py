@@ -46,7 +46,10 @@ def close(db: Database, pull_id: str, *, by: str, reason: str) -> pulls.Pull:
 
 
 def land(db: Database, ports: Ports, pull_id: str) -> Literal["landed", "behind", "stopped", "error"]:
-    """Land a pull that a person asked for, if its gate passed on exactly this head and the newest base. `error`: it gave none; ask it again."""
+    """Land a pull that a person asked for, if its gate passed, or was accepted, on exactly this head and the newest base.
+
+    `error`: it gave none; ask it again.
+    """
     with db.read() as session:
         pull = pulls.get(session, pull_id)
         if pull is None or pull.state is not PullState.landing:
@@ -57,7 +60,7 @@ def land(db: Database, ports: Ports, pull_id: str) -> Literal["landed", "behind"
         return "behind"
     if run.state is GateState.error:
         return "error"
-    if run.state is not GateState.passed:
+    if run.state is not GateState.passed and not (run.state is GateState.inconclusive and run.accepted_by):
         _back(db, pull_id, f"the gate says {run.state} on the newest base")
         return "stopped"
     if not hasattr(host, "land"):

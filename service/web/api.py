@@ -13,7 +13,7 @@ from rubric.schema import storable
 from service import grouping, reports
 from service.errors import Unprocessable
 from service.redaction import texts
-from service.stages import critic, editing, gate, handoff, outcome
+from service.stages import critic, editing, gate, handoff, outcome, waiving
 from service.web.deps import HouseDep, PersonDep, ReadDep
 
 router = APIRouter()
@@ -88,6 +88,20 @@ class Closing(Body):
     """A person's no to a pull."""
 
     reason: str = Field(min_length=1, max_length=500)
+
+
+class Waiving(Body):
+    """A row that may be lost, and why."""
+
+    suite: str = Field(min_length=1, max_length=64)
+    row: str = Field(min_length=1, max_length=200)
+    reason: str = Field(min_length=1, max_length=waiving.LONGEST)
+
+
+class Accepting(Body):
+    """Why a run that could not tell is good enough."""
+
+    reason: str = Field(min_length=1, max_length=waiving.LONGEST)
 
 
 @router.get("/v1/cases/{case_id}", responses=PROBLEMS, tags=["cases"])
@@ -192,6 +206,19 @@ def merge(pull_id: str, home: HouseDep, by: PersonDep) -> dict[str, Any]:
 def close(pull_id: str, closing: Closing, home: HouseDep, by: PersonDep) -> dict[str, Any]:
     """Say no to a pull, for good."""
     return outcome.close(home.db, pull_id, by=by, reason=closing.reason).model_dump(mode="json", include={"id", "state", "closed_reason"})
+
+
+@router.post("/v1/pulls/{pull_id}/waive", status_code=202, responses=PROBLEMS, tags=["pulls"])
+def waive(pull_id: str, asked: Waiving, home: HouseDep, by: PersonDep) -> dict[str, Any]:
+    """Let a lost or undecided row be lost on this head; the gate runs again."""
+    run = waiving.waive(home.db, pull_id, suite=asked.suite, row=asked.row, reason=asked.reason, by=by)
+    return run.model_dump(mode="json", include={"id", "state"})
+
+
+@router.post("/v1/pulls/{pull_id}/accept", responses=PROBLEMS, tags=["pulls"])
+def accept(pull_id: str, asked: Accepting, home: HouseDep, by: PersonDep) -> dict[str, Any]:
+    """Take an inconclusive gate upon oneself: the pull is ready on these two commits."""
+    return waiving.accept(home.db, pull_id, reason=asked.reason, by=by).model_dump(mode="json", include={"id", "state"})
 
 
 @router.get("/v1/stations", responses=PROBLEMS, tags=["health"])

@@ -1,5 +1,6 @@
 """What hints became lives here: pulls with their proof and what to do with them, the story of a case, and the console."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -8,13 +9,15 @@ from fastapi.responses import Response
 from connectors.ports import PortError
 from service import reports
 from service.errors import IllegalMove, Unprocessable
-from service.stages import outcome
+from service.leniency import leniency
+from service.stages import outcome, waiving
+from service.web import rows
 from service.web.deps import House, HouseDep, PersonDep, ReadDep
 from service.web.pages import TypedDep, page, see
 
 router = APIRouter(include_in_schema=False)
 TABS = ("draft", "ready", "landing", "merged", "closed")
-DONE = {"merge": "Asked to merge.", "closed": "Closed."}
+DONE = {"merge": "Asked to merge.", "closed": "Closed.", "waived": "Waived. The gate looks again.", "accepted": "Accepted: the pull is ready."}
 SHOWN_LINES = 3000
 """lines of a diff on the page"""
 MOODS = {"pass": "good", "cured": "good", "same": "good", "declared": "note", "inconclusive": "note", "running": "note"}
@@ -99,15 +102,46 @@ def close(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, pull
             raise Unprocessable("keep the reason under 500 characters")
         outcome.close(home.db, pull_id, by=by, reason=reason)
     except (IllegalMove, Unprocessable) as error:
-        return _show(request, home, pull_id, error.status, problem=str(error), reason=reason)
+        return _show(request, home, pull_id, error.status, problem=str(error), typed={**given, "form": "close"})
     return see(f"/pulls/{pull_id}", done="closed")
 
 
+@router.post("/pulls/{pull_id}/waive")
+def waive(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, pull_id: str) -> Response:
+    """Let a row be lost, with a reason."""
+    suite, _, row = given.get("row", "").partition(" ")
+    try:
+        waiving.waive(home.db, pull_id, suite=suite, row=row, reason=given.get("reason", ""), by=by)
+    except (IllegalMove, Unprocessable) as error:
+        return _show(request, home, pull_id, error.status, problem=str(error), typed={**given, "form": "waive"})
+    return see(f"/pulls/{pull_id}", done="waived")
+
+
+@router.post("/pulls/{pull_id}/accept")
+def accept(request: Request, home: HouseDep, by: PersonDep, given: TypedDep, pull_id: str) -> Response:
+    """Take an inconclusive run upon oneself, with a reason."""
+    try:
+        waiving.accept(home.db, pull_id, reason=given.get("reason", ""), by=by)
+    except (IllegalMove, Unprocessable) as error:
+        return _show(request, home, pull_id, error.status, problem=str(error), typed={**given, "form": "accept"})
+    return see(f"/pulls/{pull_id}", done="accepted")
+
+
 def _show(
-    request: Request, home: House, pull_id: str, status: int = 200, *, problem: str = "", reason: str = "", done: str = "", live: bool = True
+    request: Request,
+    home: House,
+    pull_id: str,
+    status: int = 200,
+    *,
+    problem: str = "",
+    typed: Mapping[str, str] = {},
+    done: str = "",
+    live: bool = True,
 ) -> Response:
+    """`typed`: what a form held that was refused, and as `form` which one it was."""
     with home.db.read() as session:
         about = reports.pull_item(session, pull_id)
+        allowed = leniency(session, pull_id, home.ports.now())
     lines, trouble = _diff(home, about.pull)
     run = about.runs[0] if about.runs else None
     report = (run or {}).get("report") or {}
@@ -116,10 +150,22 @@ def _show(
     moving = about.pull["state"] == "landing" or (about.pull["state"] == "draft" and (run is None or run["state"] == "running"))
     return page(
         request, "pull.html", status, about=about, pull=about.pull, hint=about.hint, run=run, report=report, controls=controls, lines=lines,
-        trouble=trouble, problem=problem, reason=reason, flash=DONE.get(done, ""), moving=moving, live=live and moving and not problem,
+        trouble=trouble, problem=problem, typed=typed, flash=DONE.get(done, ""), moving=moving, live=live and moving and not problem,
         moods=MOODS, outcomes=OUTCOMES, unchanged=unchanged, cut=len(lines) > SHOWN_LINES, shown=SHOWN_LINES,
-        next_step=next_step(about.pull["closed_reason"] or ""),
+        next_step=next_step(about.pull["closed_reason"] or ""), allowed=allowed, rows=rows.lines(report), kept=rows.kept(report),
+        most_rows=rows.MOST, **_leeway(about.pull, run),
     )  # fmt: skip
+
+
+def _leeway(pull: dict[str, Any], run: dict[str, Any] | None) -> dict[str, Any]:
+    """The rows that a person may waive now, and whether the run can be accepted."""
+    judged = run is not None and pull["state"] in waiving.OPEN and (run["base_sha"], run["head_sha"]) == (pull["base_sha"], pull["head_sha"])
+    if run is None or not judged or run["state"] not in ("fail", "inconclusive"):
+        return {"excusable": [], "acceptable": False}
+    found = [
+        (one.get("suite", ""), row) for one in run["report"].get("suites") or [] for row in waiving.excusable({"suites": [one]}, one.get("suite", ""))
+    ]
+    return {"excusable": found, "acceptable": run["state"] == "inconclusive" and run["accepted_by"] is None}
 
 
 def next_step(reason: str) -> str:

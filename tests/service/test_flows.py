@@ -38,7 +38,7 @@ def whole_loop(world: World) -> list[tuple[str, str]]:
 def test_every_flow_run_twice_is_harmless(world: World) -> None:
     """At-least-once is all that a queue promises: after a crash any body may start over, also long after its turn."""
     ran = whole_loop(world)
-    assert {flow for flow, _ in ran} == set(world.flows()) == {"mask", "draft", "handoff", "gate", "land", "learn"}
+    assert {flow for flow, _ in ran} == set(world.flows()) - {"noise"} == {"mask", "draft", "handoff", "gate", "land", "learn"}
     before, head, asked = counted(world), world.host.head(), len(ran)
     for flow, thing in [*ran, *reversed(ran)]:
         world.reopen(flow, thing)

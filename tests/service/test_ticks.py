@@ -149,7 +149,7 @@ def test_the_clock_starts_beats_and_stops(world: World) -> None:
         time.sleep(0.01)
     clock.stop()
     assert ("draft", case_id) in world.asked.flows(world.db)
-    assert not clock._scheduler.running and {job.id for job in clock._scheduler.get_jobs()} <= {"sweep", "rescue", "reconcile", "prune"}
+    assert not clock._scheduler.running and {job.id for job in clock._scheduler.get_jobs()} <= {"sweep", "rescue", "reconcile", "prune", "noise"}
     clock.nudge()  # after the end: no error
 
 
