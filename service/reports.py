@@ -14,7 +14,7 @@ from rubric.findings import named_by
 from rubric.schema import Hint, Step
 from service.errors import NotFound
 from service.lifecycle import OutcomeState
-from service.store import cases, gate_runs, handoffs, hints, history, outcomes, pulls, reviews
+from service.store import attempts, cases, gate_runs, handoffs, hints, history, outcomes, pulls, reviews
 
 PAGE = 50
 
@@ -185,7 +185,7 @@ def hint_item(session: Session, hint_id: str) -> HintItem:
     return HintItem(
         **row.model_dump(exclude={"step", "recipe", "target_id"}), edited=row.current != row.draft, case_name=case.name,
         case=case.work or {}, masked=case.masked, hidden=case.hidden, side=case.side, undo_until=waiting.due_at if waiting else None,
-        handoffs=[one.model_dump(mode="json") for one in work], pulls=[one.model_dump(mode="json", exclude={"body", "row"}) for one in made],
+        handoffs=[attempts.beside(session, one.model_dump(mode="json")) for one in work], pulls=[one.model_dump(mode="json", exclude={"body", "row"}) for one in made],
         duplicates=hints.duplicate_ids(session, hint_id), together=hints.group_sizes(session, [row]).get((row.target, row.change_hash), 0),
         moves=_with_edits(session, hint_id, _moves(session, ("hints", row.id), *(("pulls", one.id) for one in made))),
         before=before, next=after, conflicts=_conflicts(session, row),

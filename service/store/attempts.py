@@ -40,3 +40,8 @@ def add(session: Session, row: AttemptRow) -> None:
 
 def of_handoff(session: Session, handoff_id: str) -> list[AttemptRow]:
     return list(session.exec(select(AttemptRow).where(AttemptRow.handoff_id == handoff_id).order_by(col(AttemptRow.seq))))
+
+
+def beside(session: Session, handoff: dict[str, Any]) -> dict[str, Any]:
+    """A handoff as JSON, with its attempts in order."""
+    return {**handoff, "attempts": [row.model_dump(mode="json") for row in of_handoff(session, handoff["id"])]}
