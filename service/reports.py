@@ -185,7 +185,8 @@ def hint_item(session: Session, hint_id: str) -> HintItem:
     return HintItem(
         **row.model_dump(exclude={"step", "recipe", "target_id"}), edited=row.current != row.draft, case_name=case.name,
         case=case.work or {}, masked=case.masked, hidden=case.hidden, side=case.side, undo_until=waiting.due_at if waiting else None,
-        handoffs=[attempts.beside(session, one.model_dump(mode="json")) for one in work], pulls=[one.model_dump(mode="json", exclude={"body", "row"}) for one in made],
+        handoffs=[attempts.beside(session, one.model_dump(mode="json")) for one in work],
+        pulls=[one.model_dump(mode="json", exclude={"body", "row"}) for one in made],
         duplicates=hints.duplicate_ids(session, hint_id), together=hints.group_sizes(session, [row]).get((row.target, row.change_hash), 0),
         moves=_with_edits(session, hint_id, _moves(session, ("hints", row.id), *(("pulls", one.id) for one in made))),
         before=before, next=after, conflicts=_conflicts(session, row),
