@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("rubric", "connectors", "service", "migrations")
 GROUND = "service.errors service.lifecycle service.db service.redaction service.scratch"
-AIDES = "service.wording service.trees service.treepolicy service.scope service.targets service.gating service.eval_rows service.trials service.proving service.answering"
+AIDES = "service.wording service.trees service.treepolicy service.scope service.targets service.caching service.gating service.eval_rows service.trials service.proving service.answering"
 DOORS = "connectors.ports connectors.webhooks"
 CLAUDE = (
     "connectors.claude connectors.claude_profile connectors.claude_prices connectors.claude_reading connectors.claude_wire connectors.ports rubric.*"
@@ -53,8 +53,8 @@ ROOMS = (
     Room("judges of trees", "service/treepolicy.py service/scope.py", "service.trees service.redaction rubric.*", "yaml"),
     Room(
         "aides that hold a door",
-        "service/targets.py service/gating.py service/turns.py service/eval_rows.py",
-        f"{GROUND} service.turns connectors.ports rubric.*",
+        "service/targets.py service/caching.py service/gating.py service/turns.py service/eval_rows.py",
+        f"{GROUND} service.caching service.turns connectors.ports rubric.*",
     ),
     Room("trying out", "service/trials.py service/proving.py", f"{GROUND} service.targets service.gating service.trials connectors.ports rubric.*"),
     Room(
@@ -64,10 +64,11 @@ ROOMS = (
     ),
     Room("store", "service/store/*", "service.db service.errors service.lifecycle rubric.*", "pydantic sqlalchemy sqlmodel"),
     Room("drafts", "service/drafts.py", "service.store.* service.lifecycle", "sqlmodel.Session sqlmodel.select"),
+    Room("notes of a gate", "service/gate_notes.py", "service.store.* service.db"),
     Room(
         "stages",
         "service/stages/*",
-        f"service.store.* service.drafts {GROUND} {AIDES} connectors.ports rubric.*",
+        f"service.store.* service.drafts service.gate_notes {GROUND} {AIDES} connectors.ports rubric.*",
         "pydantic structlog sqlmodel.Session sqlalchemy.exc",
     ),
     Room(

@@ -36,7 +36,9 @@ class Wavering(ScriptedEvals):
             return run
         self.turns[tree.name] += 1
         changed = json.loads((tree / "config/fetch.json").read_text())["weights"]["postcode"] != 5
-        return SuiteRun(suite.id, tuple(Row(row.row, row.passed and (row.row != "f2" or (not changed and self.turns[tree.name] % 2 == 0))) for row in run.rows))
+        return SuiteRun(
+            suite.id, tuple(Row(row.row, row.passed and (row.row != "f2" or (not changed and self.turns[tree.name] % 2 == 0))) for row in run.rows)
+        )
 
 
 @pytest.fixture
