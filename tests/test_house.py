@@ -104,8 +104,8 @@ ROOMS = (
     Room("command table", "service/cli.py"),
     Room(
         "command: gate",
-        "service/commands/gate.py service/commands/gate_line.py service/commands/gate_pages.py",
-        "service.gating service.commands.gate_line service.commands.gate_pages connectors.ports connectors.subprocess_evals rubric.*",
+        "service/commands/gate.py service/commands/gate_cache.py service/commands/gate_line.py service/commands/gate_pages.py",
+        "service.caching service.gating service.commands.gate_cache service.commands.gate_line service.commands.gate_pages connectors.ports connectors.subprocess_evals rubric.*",
     ),
     Room(
         "command: demo",
