@@ -69,12 +69,7 @@ def measure(folder: Path, rounds: int, tell: Callable[[str], None]) -> list[Figu
     tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"test_{step}.py" for step in STEPS)]
     commands: dict[str, Callable[[], None]] = {
         "gate command": lambda: _run(gate, 1),
-        "gate command, warm cache": lambda: _run(
-            [
-                *gate,
-            ],
-            1,
-        ),
+        "gate command, warm cache": lambda: _run([*gate, "--cache", str(folder / "cache")], 1),
         "two sides": lambda: _run([python, str(folder / "two.py"), str(folder / "side.py"), str(folder / "base"), str(folder / "head")], 0),
         "pytest twice": lambda: _both(tests, folder),
     }

@@ -68,6 +68,7 @@ class SubprocessEvals:
         """`scratch`: where private folders are made. `python`: what a first word `python` in a manifest means. `path`: PATH inside."""
         self._scratch, self._python, self._path = scratch, python, path
         self._limits, self._box = limits or ProcessLimits(), box
+        self.name = "boxed" if box else "subprocess"  # what one gave is not taken for what the other would give
         self._stopping = threading.Event()
 
     def stop(self) -> None:

@@ -19,6 +19,7 @@ from rubric.manifest import Manifest
 from rubric.noise import FULL, tally
 from rubric.plans import Step
 from rubric.verdicts import GateVerdict, State, SuiteVerdict
+from service.caching import KeptRun
 from service.errors import TriageError
 from service.exams import set_apart
 from service.turns import Exam, Side, judged, together
@@ -43,6 +44,9 @@ class SuiteFacts:
     seconds_head: float = 0.0
     detail_base: str = ""
     detail_head: str = ""
+    cached_base: int = 0
+    cached_head: int = 0
+    """runs of a side whose result was there already"""
 
 
 @dataclass(frozen=True)
@@ -233,7 +237,8 @@ def _exams(manifest: Manifest, steps: Collection[Step], tree: Path, extra: dict[
 
 def _facts(rows_file: str | None, base: Sequence[SuiteRun], head: Sequence[SuiteRun]) -> SuiteFacts:
     took_base, took_head = (round(sum(run.seconds for run in side), 3) for side in (base, head))
-    return SuiteFacts(rows_file, took_base, took_head, base[-1].detail, head[-1].detail)
+    kept_base, kept_head = (sum(isinstance(run, KeptRun) for run in side) for side in (base, head))
+    return SuiteFacts(rows_file, took_base, took_head, base[-1].detail, head[-1].detail, kept_base, kept_head)
 
 
 def _whole(verdicts: Sequence[SuiteVerdict], left_out: set[Step]) -> GateVerdict:

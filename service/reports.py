@@ -179,15 +179,14 @@ def hint_item(session: Session, hint_id: str) -> HintItem:
     case = cases.get(session, row.case_id) if row else None
     if row is None or case is None:
         raise NotFound(f"there is no hint {hint_id!r}")
-    work, made = handoffs.of_hint(session, hint_id), pulls.of_hint(session, hint_id)
+    work, made, (before, after) = handoffs.of_hint(session, hint_id), pulls.of_hint(session, hint_id), hints.around(session, row)
     waiting = next((one for one in work if one.state == "waiting"), None)
-    before, after = hints.around(session, row)
     return HintItem(
         **row.model_dump(exclude={"step", "recipe", "target_id"}), edited=row.current != row.draft, case_name=case.name,
         case=case.work or {}, masked=case.masked, hidden=case.hidden, side=case.side, undo_until=waiting.due_at if waiting else None,
-        handoffs=[attempts.beside(session, one.model_dump(mode="json")) for one in work],
+        handoffs=[attempts.beside(session, one.model_dump(mode="json")) for one in work], duplicates=hints.duplicate_ids(session, hint_id),
         pulls=[one.model_dump(mode="json", exclude={"body", "row"}) for one in made],
-        duplicates=hints.duplicate_ids(session, hint_id), together=hints.group_sizes(session, [row]).get((row.target, row.change_hash), 0),
+        together=hints.group_sizes(session, [row]).get((row.target, row.change_hash), 0),
         moves=_with_edits(session, hint_id, _moves(session, ("hints", row.id), *(("pulls", one.id) for one in made))),
         before=before, next=after, conflicts=_conflicts(session, row),
         calibration=calibrate(hints.decided(session, row.target, row.critic), row.weight or 0.0),

@@ -13,6 +13,7 @@ from rubric.manifest import Suite
 from rubric.noise import FIRST, FULL, judge, wants_more
 from rubric.plans import Step
 from rubric.verdicts import SuiteVerdict
+from service.caching import KeptRun
 
 Exam = tuple[Step, Suite, str | None, Path | None]
 """One suite to run, its rows file in the tree, and the copy that it gets."""
@@ -47,7 +48,8 @@ class Side:
             for _ in range(often):
                 runs.append(self._run(suite, rows, runner))
                 number = f", run {len(runs)}" if suite.kind == "sampled" else ""
-                tell(f"{suite.id} on {self.name}{number}: {runs[-1].failure or f'{len(runs[-1].rows)} rows'}, {runs[-1].seconds:.2f} s")
+                took = "from cache" if isinstance(runs[-1], KeptRun) else f"{runs[-1].seconds:.2f} s"
+                tell(f"{suite.id} on {self.name}{number}: {runs[-1].failure or f'{len(runs[-1].rows)} rows'}, {took}")
                 if runs[-1].failure:
                     break
 

@@ -13,7 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("rubric", "connectors", "service", "migrations")
 GROUND = "service.errors service.lifecycle service.db service.redaction service.scratch"
-AIDES = "service.wording service.trees service.treepolicy service.scope service.targets service.gating service.building service.eval_rows service.heldout service.trials service.proving service.answering"
+AIDES = (
+    "service.wording service.trees service.treepolicy service.scope service.targets service.caching service.gating service.building "
+    "service.eval_rows service.heldout service.trials service.proving service.answering"
+)
 DOORS = "connectors.eval_port connectors.ports connectors.webhooks"
 CLAUDE = (
     "connectors.claude connectors.claude_profile connectors.claude_prices connectors.claude_reading connectors.claude_wire connectors.ports rubric.*"
@@ -73,8 +76,8 @@ ROOMS = (
     Room("judges of trees", "service/treepolicy.py service/scope.py", "service.trees service.redaction rubric.*", "yaml"),
     Room(
         "aides that hold a door",
-        "service/targets.py service/exams.py service/gating.py service/turns.py service/eval_rows.py service/heldout.py",
-        f"{GROUND} service.turns service.exams connectors.ports connectors.eval_port rubric.*",
+        "service/targets.py service/exams.py service/caching.py service/gating.py service/turns.py service/eval_rows.py service/heldout.py",
+        f"{GROUND} service.turns service.exams service.caching connectors.ports connectors.eval_port rubric.*",
     ),
     Room(
         "building", "service/building.py", "service.gating service.scope service.treepolicy service.trees service.lifecycle connectors.ports rubric.*"
@@ -91,10 +94,11 @@ ROOMS = (
     ),
     Room("store", "service/store/*", "service.db service.errors service.lifecycle rubric.*", "pydantic sqlalchemy sqlmodel"),
     Room("drafts", "service/drafts.py", "service.store.* service.lifecycle", "sqlmodel.Session sqlmodel.select"),
+    Room("notes of a gate", "service/gate_notes.py", "service.store.* service.db"),
     Room(
         "stages",
         "service/stages/*",
-        f"service.store.* service.drafts {GROUND} {AIDES} connectors.ports rubric.*",
+        f"service.store.* service.drafts service.gate_notes {GROUND} {AIDES} connectors.ports rubric.*",
         "pydantic structlog sqlmodel.Session sqlalchemy.exc",
     ),
     Room(
@@ -130,8 +134,9 @@ ROOMS = (
     Room("command table", "service/cli.py"),
     Room(
         "command: gate",
-        "service/commands/gate.py service/commands/gate_line.py service/commands/gate_pages.py",
-        "service.gating service.commands.gate_line service.commands.gate_pages connectors.eval_port connectors.subprocess_evals rubric.*",
+        "service/commands/gate.py service/commands/gate_cache.py service/commands/gate_line.py service/commands/gate_pages.py",
+        "service.caching service.gating service.commands.gate_cache service.commands.gate_line service.commands.gate_pages connectors.eval_port "
+        "connectors.subprocess_evals rubric.*",
     ),
     Room(
         "command: demo",

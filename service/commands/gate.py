@@ -23,6 +23,8 @@ from rubric.gating import escaped
 from rubric.manifest import Manifest, read_manifest
 from rubric.plans import Step
 from rubric.strict import Unreadable
+from service.caching import CachedEvals, environment_of
+from service.commands.gate_cache import CacheFolder
 from service.commands.gate_line import command_line
 from service.commands.gate_pages import gate_page, noise_of, noise_page
 from service.gating import GateRefused, measure_noise, run_gate
@@ -30,6 +32,8 @@ from service.gating import GateRefused, measure_noise, run_gate
 EXIT = {"pass": 0, "fail": 1, "inconclusive": 2, "error": 2}
 FILES_CAP, BYTES_CAP = 50_000, 500 * 1000 * 1000
 """Largest tree that is exported, in files and bytes."""
+ABOUT = "import json, sys; print(json.dumps([sys.version, sys.path]))"
+"""asks a Python what it is"""
 Entries = Mapping[str, tuple[str, str, int]]
 """path → (mode, object id, size in bytes) of a commit"""
 Done = tuple[int, dict[str, Any], list[str]]
@@ -77,9 +81,21 @@ def _gate(asked: argparse.Namespace, folder: Path, runner: SubprocessEvals) -> D
     tell = _tell if sys.stderr.isatty() else lambda line: None
     tell(f"{len(changed)} paths changed, running suites")
     steps = {Step(name) for name in asked.step} if asked.step else None
-    report = run_gate(trees["base"], trees["head"], changed, manifest, runner, steps=steps, scratch=folder, tell=tell)
+    known = _cached(asked, runner) if asked.cache else runner
+    report = run_gate(trees["base"], trees["head"], changed, manifest, known, steps=steps, scratch=folder, tell=tell)
     found = {**report.to_json(), "base": base, "head": head, "base_is_ancestor": git.is_ancestor(base, head)}
     return EXIT[report.state], found, gate_page(report, found)
+
+
+def _cached(asked: argparse.Namespace, runner: SubprocessEvals) -> CachedEvals:
+    """The runner with a memory. What the suites' Python is and has is asked of itself; where programs come from is part of it as well."""
+    kept, path = CacheFolder(asked.cache), os.environ.get("PATH", os.defpath)
+    try:
+        done = subprocess.run([asked.python, "-I", "-c", ABOUT], env={"PATH": path}, capture_output=True, timeout=60, check=True)
+        version, places = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise GateRefused("python_unusable", f"--python {asked.python} does not say what it is ({type(error).__name__})") from None
+    return CachedEvals(runner, kept.look_up, kept.keep, environment=environment_of(f"{asked.python} {path} {version}", places))
 
 
 def _noise(asked: argparse.Namespace, folder: Path, runner: SubprocessEvals) -> Done:

@@ -67,6 +67,7 @@ def command_line() -> argparse.ArgumentParser:
     run.add_argument("--head", required=True, metavar="REF", help="commit, branch or tag with the change")
     steps = [step.value for step in Step]
     run.add_argument("--step", action="append", choices=steps, metavar="S", help=f"run only this step's suites; may be repeated: {' '.join(steps)}")
+    run.add_argument("--cache", type=Path, metavar="FOLDER", help="keep results there by their content, and do not run again what is known")
     noise = commands.add_parser(
         "noise", help="show the rows that vary on BASE alone", description=NOISE_HELP, epilog=NOISE_EXAMPLE, formatter_class=plain
     )

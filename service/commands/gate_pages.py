@@ -45,6 +45,9 @@ def _suite_lines(row: SuiteVerdict, facts: SuiteFacts) -> list[str]:
     lines += _varying(row)
     if row.state == "pass" and row.reason:
         lines.append(f"    note: {escaped(row.reason)}")
+    for side, cached in (("base", facts.cached_base), ("head", facts.cached_head)):
+        if cached:
+            lines.append(f"    from cache on {side}: {cached} run{'s' if cached != 1 else ''}")
     for side, detail in (("base", facts.detail_base), ("head", facts.detail_head)):
         if detail:
             lines.append(f"    on {side}: " + detail.replace("\\n", "\n      | "))

@@ -1,6 +1,8 @@
 """The gate: step evals on base and head, the hint's own case through replay, and accepted cases that must not change."""
 
 import json
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,7 +17,9 @@ from rubric.manifest import Manifest, Replay
 from rubric.noise import noisy
 from rubric.schema import Hint, Plan, Verdict
 from rubric.verdicts import ControlVerdict, CureVerdict, GateVerdict, State
+from service.caching import CachedEvals, environment_of
 from service.db import Database
+from service.gate_notes import Progress, Results
 from service.gating import GateRefused, GateReport, run_gate
 from service.heldout import HeldOut, examine_held_out
 from service.lifecycle import GateState, PullState
@@ -67,7 +71,7 @@ def run(db: Database, ports: Ports, pull_id: str) -> GateState | None:
     if done is not None:
         return done
     try:
-        result = _ask(ports, exam)
+        result = _ask(ports, exam, Results(db), Progress(db, run_id(exam.pull), time.monotonic))
     except (PortError, GateRefused) as error:
         return _write(db, exam.pull, GateState.error, {"reasons": [f"{error.code}: {error}"]})
     report = {
@@ -119,15 +123,16 @@ def _begin(db: Database, pull: pulls.Pull) -> GateState | None:
             )
             history.begin(session, row, by="gate")
         elif row.state is GateState.error:
-            history.move(session, row, GateState.running, by="gate", why="tried again", finished_at=None)
+            history.move(session, row, GateState.running, by="gate", why="tried again", finished_at=None, progress=[])
         return None if row.state is GateState.running else row.state
 
 
-def _ask(ports: Ports, exam: _Exam) -> _Result:
+def _ask(ports: Ports, exam: _Exam, results: Results, progress: Progress) -> _Result:
     if exam.by_model:
         if ports.boxed is None:
             raise PortError("no_sandbox", "a model wrote this head, and it is run in a box or not at all; `triage doctor` says why there is none")
         ports = replace(ports, evals=ports.boxed)
+    runner = CachedEvals(ports.evals, results.look_up, results.keep, environment=environment_of(sys.version, sys.path))
     host = host_of(ports.hosts, exam.pull.target)
     target = look(host, exam.pull.base_sha)
     changed = host.changed(exam.pull.base_sha, exam.pull.head_sha)
@@ -136,7 +141,7 @@ def _ask(ports: Ports, exam: _Exam) -> _Result:
         host.export(exam.pull.base_sha, base)
         host.export(exam.pull.head_sha, head)
         extra = {exam.pull.row_suite: json.dumps(exam.pull.row, ensure_ascii=False) + "\n"} if exam.pull.row_suite and exam.pull.row else {}
-        report = run_gate(base, head, changed, target.manifest, ports.evals, extra, waived=exam.waived, quarantined=exam.quarantined)
+        report = run_gate(base, head, changed, target.manifest, runner, extra, tell=progress.tell, waived=exam.waived, quarantined=exam.quarantined)
         kept = ports.held_out.get(exam.pull.target)
         held = examine_held_out(ports.evals, target.manifest, report.steps, kept, base, head) if kept else []
         before, after = _replayed(ports, target.manifest, exam, base, head)

@@ -123,6 +123,7 @@ def test_the_cure_is_never_waived(world: World) -> None:
         waive(world, pull, str(pull.row["id"]))
     assert kept(world, pull) == []
     never = ScriptedEvals(lambda suite, tree, row: not (changed(tree) and row["id"] == "f2"), lambda tree, case: {**plan(tree, case), "fetch": []})
+    never.name = "never"  # or what the other evals gave would be known
     waive(world.with_ports(evals=never), pull)
     found = world.runs().gate_of(pull.id)
     assert found.state is GateState.failed and "is not cured" in "; ".join(found.report["reasons"])
@@ -291,7 +292,9 @@ def test_a_failed_run_is_not_taken_on(world: World) -> None:
 def test_whoever_took_it_on_did_not_take_on_a_failure_that_came_later(world: World, undecided: pulls.Pull) -> None:
     """Accepted, then a row was waived and the gate ran again: what it says now counts."""
     waiving.accept(world.db, undecided.id, reason="fine", by="gwen")
-    waive(world.with_ports(evals=losing("f1", "f2")), undecided)
+    worse = losing("f1", "f2")
+    worse.name = "worse"
+    waive(world.with_ports(evals=worse), undecided)
     world.runs()
     assert (world.gate_of(undecided.id).state, world.gate_of(undecided.id).accepted_by) == (GateState.failed, None)
     assert world.pull(undecided.id).state is PullState.draft
