@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test bench lint locks check clean
+.PHONY: help setup demo serve test bench proof-gate lint locks check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv with the pinned packages and this one (done once)
 
@@ -29,6 +29,9 @@ test: setup ## run the whole test suite
 
 bench: setup ## measure this machine: intake against a bare endpoint, replay, drafts, critic, gate
 	$(BIN)/python -m bench.speed
+
+proof-gate: setup ## try every cheat, honest change, broken guard and way out of the box; a line of figures
+	$(BIN)/python -m tests.cheats.proof
 
 lint: setup ## look at style, form and types
 	$(BIN)/ruff check .

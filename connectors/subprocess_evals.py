@@ -3,7 +3,9 @@
 Alone this is no box: the processes run as our user, with network. What code of a model needs stands around it (`box`).
 """
 
+import hmac
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -69,7 +71,7 @@ class SubprocessEvals:
         self._scratch, self._python, self._path = scratch, python, path
         self._limits, self._box = limits or ProcessLimits(), box
         self.name = "boxed" if box else "subprocess"  # what one gave is not taken for what the other would give
-        self._stopping = threading.Event()
+        self._stopping, self._secret = threading.Event(), secrets.token_bytes(16)
 
     def stop(self) -> None:
         """End what runs now, from any thread, and start nothing more: those runs fail with `stopped`."""
@@ -163,11 +165,18 @@ class SubprocessEvals:
         return [_checked_plan(case_id, plans[case_id]) for case_id in cases]
 
     def _plans(self, replay: Replay, tree: Path, cases: Mapping[str, dict[str, Any]], timeout_s: float) -> dict[str, Any]:
+        named = {self._veiled(case_id): case_id for case_id in cases}
         with self._folder() as folder:
             given, out = folder / "in" / "cases.jsonl", folder / "out" / "plans.jsonl"
-            given.write_text("".join(dumps({**case, "external_id": case_id}) + "\n" for case_id, case in cases.items()), encoding="utf-8")
+            lines = (dumps({**cases[named[name]], "external_id": name}) + "\n" for name in sorted(named))
+            given.write_text("".join(lines), encoding="utf-8")
             self._run(replay.argv, {"in": given, "out": out}, tree, folder, timeout_s, (0,))
-            return read_plans(_contents(out, folder / "out", ""), set(cases))
+            return {named[name]: plan for name, plan in read_plans(_contents(out, folder / "out", ""), set(named)).items()}
+
+    def _veiled(self, case_id: str) -> str:
+        """A name that says nothing of the case, nor does its place among others: an agent is told which case its change is to cure, and could have
+        the pipeline treat that one alone. The same for both sides of a gate."""
+        return hmac.new(self._secret, case_id.encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:24]
 
     def _run(self, argv: list[str], places: Mapping[str, Path], tree: Path, folder: Path, timeout_s: float, fine: tuple[int, ...]) -> str:
         """Run to the end in time; the end of what it printed. Raises `_Failed` for any exit status but the `fine` ones."""

@@ -294,7 +294,7 @@ given, out = sys.argv[1:]
 plans = []
 for line in open(given):
     case = json.loads(line)
-    text, plan = case["ticket"], {"intent_path": ["hr", "payslip"], "reply": case["external_id"]}
+    text, plan = case["ticket"], {"intent_path": ["hr", "payslip"], "reply": case["ticket"]}
     if text == "exit": sys.exit(3)
     if text == "print": print("Jane Doe", file=sys.stderr); sys.exit(4)
     if text == "die": import os; os.kill(os.getpid(), 9)
@@ -309,6 +309,9 @@ open("starts", "a").write("x")
 """
 
 
+ASKED = "import json, os, sys\nids = [json.loads(line)['external_id'] for line in open(sys.argv[1])]\n"
+
+
 def replay(**changes):
     return Replay.model_validate({"argv": ["python", "-S", "-E", "replay.py", "{in}", "{out}"], "timeout_s": 1, **changes})
 
@@ -320,14 +323,14 @@ def cases(*tickets):
 def test_plans_come_in_the_order_asked_from_one_process(runner, tree, scratch):
     asked = dict(reversed(cases("a", "b", "c").items()))
     answers = runner.replay(replay(), tree, asked)
-    assert [(a.case_id, a.failure, a.plan and a.plan["reply"]) for a in answers] == [(c, None, c) for c in ("c2", "c1", "c0")]
+    assert [(a.case_id, a.failure, a.plan and a.plan["reply"]) for a in answers] == [("c2", None, "c"), ("c1", None, "b"), ("c0", None, "a")]
     assert answers[0].plan["extraction"] == {}, "a whole plan as the schema has it"
     assert (tree / "starts").read_text() == "x" and list(scratch.iterdir()) == []
     assert asked["c0"]["external_id"] == "theirs"
 
 
 def test_a_lone_replay_that_somebody_kills_is_run_once_more(runner, tree):
-    code = f"import json, os, sys\nif not os.path.exists('once'): open('once', 'w'); os.kill(os.getpid(), 9)\njson.dump({{'external_id': 'c0', 'plan': {PLAN}}}, open(sys.argv[2], 'w'))"
+    code = f"{ASKED}if not os.path.exists('once'): open('once', 'w'); os.kill(os.getpid(), 9)\njson.dump({{'external_id': ids[0], 'plan': {PLAN}}}, open(sys.argv[2], 'w'))"
     (answer,) = runner.replay(replay(argv=["python", "-S", "-E", "-c", code, "{in}", "{out}"]), tree, cases("a"))
     assert (answer.failure, answer.plan and answer.plan["reply"]) == (None, "Hello")
 
@@ -353,25 +356,36 @@ def test_no_cases_no_process(runner, tree):
 def test_one_bad_case_sinks_only_itself(runner, tree, scratch, ticket, failure):
     answers = runner.replay(replay(), tree, cases("a", ticket, "c"))
     assert [answer.failure for answer in answers] == [None, failure, None]
-    assert [answer.plan and answer.plan["reply"] for answer in answers] == ["c0", None, "c2"]
+    assert [answer.plan and answer.plan["reply"] for answer in answers] == ["a", None, "c"]
     assert "Jane" not in answers[1].detail and answers[1].detail
     assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize(("end", "failure"), [("", None), ("sys.exit(3)", "replay_exit")])
 def test_a_replay_that_prints_a_hundred_megabytes_is_judged_by_its_answer(runner, tree, scratch, end, failure):
-    loud = "import json, sys\nfor _ in range(50):\n for pipe in (sys.stdout, sys.stderr): pipe.write('Jane Doe ' * 111_112)\n"
-    loud += f"json.dump({{'external_id': 'c0', 'plan': {PLAN}}}, open(sys.argv[2], 'w'))\n{end}"
+    loud = f"{ASKED}for _ in range(50):\n for pipe in (sys.stdout, sys.stderr): pipe.write('Jane Doe ' * 111_112)\n"
+    loud += f"json.dump({{'external_id': ids[0], 'plan': {PLAN}}}, open(sys.argv[2], 'w'))\n{end}"
     (answer,) = runner.replay(replay(argv=["python", "-S", "-E", "-c", loud, "{in}", "{out}"], timeout_s=20), tree, cases("a"))
     assert (answer.failure, answer.plan and answer.plan["reply"]) == (failure, None if failure else "Hello")
     assert "Jane" not in answer.detail and list(scratch.iterdir()) == []
 
 
 def test_a_case_cannot_answer_for_another_that_was_asked(runner, tree):
-    swap = "import json, sys\nids = [json.loads(line)['external_id'] for line in open(sys.argv[1])]\n"
-    swap += "open(sys.argv[2], 'w').write(json.dumps({'external_id': 'c0' if ids == ['c1'] else ids[0], 'plan': {'intent_path': ['x']}}))"
+    swap = ASKED + "known = open('known').read() if os.path.exists('known') else ids[0]\nopen('known', 'w').write(known)\n"
+    swap += "open(sys.argv[2], 'w').write(json.dumps({'external_id': known, 'plan': {'intent_path': ['x']}}))"
     answers = runner.replay(replay(argv=["python", "-S", "-E", "-c", swap, "{in}", "{out}"]), tree, cases("a", "b"))
-    assert [answer.failure for answer in answers] == [None, "replay_other_case"]
+    assert sorted([answer.failure for answer in answers], key=str) == [None, "replay_other_case"]
+
+
+def test_neither_the_name_of_a_case_nor_its_place_says_which_one_it_is(scratch, tree):
+    """An agent is told which case its change is to cure; a pipeline that treats this one alone would look like a cure."""
+    tell = ASKED + "plan = {'intent_path': ['x'], 'reply': ' '.join(ids)}\n"
+    tell += "open(sys.argv[2], 'w').write('\\n'.join(json.dumps({'external_id': one, 'plan': plan}) for one in ids))"
+    rule, asked = replay(argv=["python", "-S", "-E", "-c", tell, "{in}", "{out}"]), cases(*"abcdefgh")
+    runners = [SubprocessEvals(scratch, python=sys.executable) for _ in range(2)]
+    seen = [runner.replay(rule, tree, some)[0].plan["reply"] for runner in runners for some in (asked, dict(reversed(asked.items())))]
+    assert seen[0] == seen[1] and seen[2] == seen[3] != seen[0], "the same on both sides of a gate, and else another"
+    assert not set(asked) & set(seen[0].split()) and sorted(seen[0].split()) == seen[0].split()
 
 
 def test_hanging_cases_share_a_budget(scratch, tree):
