@@ -143,7 +143,8 @@ def test_what_holds_for_a_while_is_gone_afterwards_and_odd_files_are_nothing(tmp
     folder.keep(KEY, RESULT, None)
     now[0] += 10**9
     assert folder.look_up(KEY) is not None
-    (tmp_path / "c" / "link.json").symlink_to(tmp_path / "c" / f"{KEY}.json")
+    (tmp_path / "away").write_text(json.dumps({"key": "link", **RESULT, "expires": None}))
+    (tmp_path / "c" / "link.json").symlink_to(tmp_path / "away")
     os.mkfifo(tmp_path / "c" / "pipe.json")
     (tmp_path / "c" / "sub.json").mkdir()
     assert [folder.look_up(name) for name in ("link", "pipe", "sub", "../c/" + KEY)] == [None] * 4
