@@ -2,7 +2,9 @@
 
 import json
 import os
+import py_compile
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,8 @@ def _done(place: Path, op: Op, tree: Path, door: int) -> None:
         os.link(tree / op.second_name_of, place)
     elif op.pipe:
         os.mkfifo(place)
+    elif op.bytecode is not None:
+        _compiled(place.with_name(place.name.replace("@TAG@", str(sys.implementation.cache_tag))), op.bytecode)
     elif op.size is not None:
         place.touch()
         os.truncate(place, op.size)
@@ -133,6 +137,13 @@ def _done(place: Path, op: Op, tree: Path, door: int) -> None:
         _written(place, op, tree, door)
     if op.mode is not None:
         place.chmod(int(op.mode, 8))
+
+
+def _compiled(place: Path, code: str) -> None:
+    source = place.with_suffix(".source")
+    source.write_text(code.replace("@FORGE@", FORGE), encoding="utf-8")
+    py_compile.compile(str(source), str(place), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    source.unlink()
 
 
 def _written(place: Path, op: Op, tree: Path, door: int) -> None:
