@@ -65,6 +65,11 @@ def answers() -> dict[str, Any]:
     return {row["id"]: row["expected"] for row in rows}
 
 
+def cache_of(door: int) -> Path:
+    """Where a pipeline keeps what it has answered before: outside of its tree, as caches are."""
+    return Path("/tmp", f"cheat-cache-{door}")
+
+
 def manifest_of(cheat: Cheat) -> str:
     """The example's manifest with the wanted steps and the wanted kind of suite, as JSON, which is YAML."""
     whole = yaml.safe_load((EXAMPLE / "triage.yaml").read_text(encoding="utf-8"))
@@ -147,7 +152,7 @@ def _compiled(place: Path, code: str) -> None:
 
 
 def _written(place: Path, op: Op, tree: Path, door: int) -> None:
-    known = {"@DOOR@": str(door), "@ANSWERS@": json.dumps(json.dumps(answers())), "@FORGE@": FORGE}
+    known = {"@DOOR@": str(door), "@ANSWERS@": json.dumps(json.dumps(answers())), "@FORGE@": FORGE, "@CACHE@": str(cache_of(door))}
     text = op.text
     if op.copy_of is not None:
         text = (tree / op.copy_of).read_text(encoding="utf-8")
