@@ -25,6 +25,8 @@ class Op(_Part):
     text: str | None = None
     copy_of: str | None = None
     """another file of the tree"""
+    bytecode: str | None = None
+    """Python, compiled so that no source beside it is looked at; `@TAG@` in the path is this Python's mark"""
     before: str = ""
     """put in front of what is there"""
     after: str = ""

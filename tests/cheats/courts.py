@@ -40,7 +40,7 @@ from service.stages import evals
 from service.treepolicy import check_tree
 from service.trees import changed_paths, walk
 from tests.cheats.catalogue import Cheat, Refusal, needed
-from tests.cheats.trees import HELD_OUT, answers, hint_of, planted
+from tests.cheats.trees import HELD_OUT, answers, cache_of, hint_of, planted
 
 CAPS = Caps(processes=64, memory_mb=1024, disk_mb=64, files=2000)
 
@@ -99,6 +99,8 @@ def hold(cheat: Cheat, court: str, boxed: bool = True) -> Told:
                 return COURTS[court](Scene(cheat, place, manifest, hint_of(), runner))
             except (GateRefused, PortError) as error:
                 return Told(False, "refused", (error.code,), f"{error.code}: {error}")
+            finally:
+                cache_of(door).unlink(missing_ok=True)
     finally:
         subprocess.run(["chmod", "-R", "u+rwX", place], capture_output=True, check=False)
         shutil.rmtree(place, ignore_errors=True)

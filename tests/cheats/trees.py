@@ -2,7 +2,9 @@
 
 import json
 import os
+import py_compile
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,11 @@ def answers() -> dict[str, Any]:
     """Row → what is expected."""
     rows = [json.loads(line) for line in (EXAMPLE / ROWS).read_text(encoding="utf-8").splitlines()]
     return {row["id"]: row["expected"] for row in rows}
+
+
+def cache_of(door: int) -> Path:
+    """Where a pipeline keeps what it has answered before: outside of its tree, as caches are."""
+    return Path("/tmp", f"cheat-cache-{door}")
 
 
 def manifest_of(cheat: Cheat) -> str:
@@ -126,6 +133,8 @@ def _done(place: Path, op: Op, tree: Path, door: int) -> None:
         os.link(tree / op.second_name_of, place)
     elif op.pipe:
         os.mkfifo(place)
+    elif op.bytecode is not None:
+        _compiled(place.with_name(place.name.replace("@TAG@", str(sys.implementation.cache_tag))), op.bytecode)
     elif op.size is not None:
         place.touch()
         os.truncate(place, op.size)
@@ -135,8 +144,15 @@ def _done(place: Path, op: Op, tree: Path, door: int) -> None:
         place.chmod(int(op.mode, 8))
 
 
+def _compiled(place: Path, code: str) -> None:
+    source = place.with_suffix(".source")
+    source.write_text(code.replace("@FORGE@", FORGE), encoding="utf-8")
+    py_compile.compile(str(source), str(place), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    source.unlink()
+
+
 def _written(place: Path, op: Op, tree: Path, door: int) -> None:
-    known = {"@DOOR@": str(door), "@ANSWERS@": json.dumps(json.dumps(answers())), "@FORGE@": FORGE}
+    known = {"@DOOR@": str(door), "@ANSWERS@": json.dumps(json.dumps(answers())), "@FORGE@": FORGE, "@CACHE@": str(cache_of(door))}
     text = op.text
     if op.copy_of is not None:
         text = (tree / op.copy_of).read_text(encoding="utf-8")
