@@ -230,7 +230,7 @@ def starting() -> Iterator[None]:
         raise Refused(line) from None
 
 
-OURS = {"service.errors.Misconfigured", "service.engine.ExecutorTaken", "service.db.UnsafeDatabase", "connectors.ports.PortError"}
+OURS = {"service.errors.Misconfigured", "service.engine.ExecutorTaken", "service.db.UnsafeDatabase", "connectors.eval_port.PortError"}
 """refusals whose message is written for the user"""
 DATABASES = {"sqlalchemy.exc.SQLAlchemyError", "alembic.util.exc.CommandError"}
 

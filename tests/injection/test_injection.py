@@ -268,5 +268,5 @@ def test_the_corpus_is_wide() -> None:
     assert {one["where"] for one in CORPUS} == {
         "subject", "ticket", "comment", "attachment", "attachment_name", "plan", "corrected", "extraction", "known", "tool", "turns"
     }  # fmt: skip
-    assert [one["id"] for one in CORPUS if len(one["text"]) <= 30] == [], "too short to be sought in a hint"
+    assert [one["id"] for one in CORPUS if len(one["text"]) <= 20] == [], "too short to be sought in a hint"
     assert len({one["lang"] for one in CORPUS}) >= 8 and len({one["shape"] for one in CORPUS}) >= 30

@@ -82,7 +82,7 @@ def test_a_run_that_has_ended_tells_no_more(db: Database, world: World, pull: pu
     run = world.gate_of(pull.id)
     with db.begin() as session:
         gate_runs.tell(session, run.id, ["late"])
-    assert world.gate_of(pull.id).progress == [] and run.state is GateState.passed
+    assert world.gate_of(pull.id).progress == run.progress != ["late"] and run.state is GateState.passed
     with db.begin() as session:
         found = gate_runs.GateRun(id="r", pull_id=pull.id, base_sha="b", head_sha="h", state=GateState.running, started_at=NOON)
         history.begin(session, found, by="test")
