@@ -5,7 +5,7 @@ Nothing that an agent says is believed: the trees are compared here, and a tree 
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,8 +34,9 @@ class Attempt:
 
     number: int
     agent: str
-    run: TreeRun
-    seconds: float
+    run: TreeRun | None = None
+    """None: it has just begun"""
+    seconds: float = 0.0
     violations: list[Violation] = field(default_factory=list)
     lost: tuple[str, ...] = ()
     """what the examination had against it: suites and ids of rows"""
@@ -52,6 +53,10 @@ class Order:
     """a person changed the hint, and may mean a number that looks personal"""
     attempt: int
     """how often it was begun"""
+    goes: int
+    """of a model, made before; those of a process that died count too, for they were paid"""
+    feedback: tuple[str, ...]
+    """what was held against the last of them"""
     folder: Path
     """holds `base`, the tree to start from; whatever is built lies beside it"""
 
@@ -108,23 +113,23 @@ def _by_codemod(ports: Ports, order: Order) -> BuiltTree:
     change = _checked(ports, order, head)
     if change.violations:
         raise _refused(change.violations)
-    return BuiltTree(head, dict(change.changed), ports.agent.name, ports.boxed if ports.agent.by_model and ports.boxed else ports.evals)
+    return BuiltTree(head, dict(change.changed), ports.agent.name, ports.evals)
 
 
 def _by_model(ports: Ports, order: Order, note: Callable[[Attempt], None]) -> BuiltTree:
     if (why := hindrance(ports)) is not None or ports.coder is None or ports.boxed is None:
         raise NotBuilt(HandoffState.blocked, why or "no agent")
     expected = _expected(ports, order)
-    feedback: tuple[str, ...] = ()
-    last: list[Violation] = []
-    for number in range(1, ports.limits.attempts + 1):
+    feedback, last = order.feedback, list[Violation]()
+    for number in range(order.goes + 1, ports.limits.attempts + 1):
+        note(Attempt(number, ports.coder.name))
         head = _copy(order, f"head{number}")
         job = TreeJob(order.job_id, order.hint, order.manifest, number, feedback, ports.limits.budget, _examiner(ports.boxed, order, head))
         start = time.monotonic()
         run = ports.coder.run(job, head)
         attempt = Attempt(number, ports.coder.name, run, round(time.monotonic() - start, 3))
+        note(attempt)
         if run.status != "done":
-            note(attempt)
             if run.status == "crashed" and number < ports.limits.attempts:
                 continue
             _look_at(run)
@@ -136,12 +141,17 @@ def _by_model(ports: Ports, order: Order, note: Callable[[Attempt], None]) -> Bu
             raise _refused([one for one in last if one.code == STOPS] + last)
         if not last and not lost:
             return BuiltTree(head, dict(change.changed), ports.coder.name, ports.boxed, by_model=True)
-        feedback = tuple(f"{one.code} at {one.path}: {one.text}" if one.path else f"{one.code}: {one.text}" for one in last[:NAMED]) + lost
+        feedback = told([vars(one) for one in last], lost)
     if last:
         raise _refused(last)
-    raise NotBuilt(
-        HandoffState.gave_up, cut(f"the step evals do not let it through after {ports.limits.attempts} attempts: {'; '.join(feedback)}", 500)
-    )
+    against = "; ".join(feedback) or "the last one was cut off"
+    raise NotBuilt(HandoffState.gave_up, cut(f"the step evals do not let it through after {ports.limits.attempts} attempts: {against}", 500))
+
+
+def told(violations: Sequence[Mapping[str, str]], lost: Sequence[str]) -> tuple[str, ...]:
+    """What one attempt tells the next: our own sentences, paths, and ids of rows."""
+    lines = (f"{one['code']} at {one['path']}: {one['text']}" if one["path"] else f"{one['code']}: {one['text']}" for one in violations[:NAMED])
+    return (*lines, *lost)
 
 
 def _look_at(run: TreeRun) -> None:

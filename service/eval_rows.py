@@ -56,10 +56,14 @@ def _fill(template: dict[str, Any], hint_id: str, original: dict[str, Any], afte
     return row
 
 
+def with_row(rows: bytes, row: dict[str, Any]) -> bytes:
+    """A rows file with one more row at its end."""
+    return rows + (b"" if not rows or rows.endswith(b"\n") else b"\n") + (json.dumps(row, ensure_ascii=False) + "\n").encode()
+
+
 def _tried(runner: EvalRunner, suite: Suite, row: dict[str, Any], base: Path, head: Path, rows: bytes) -> NewRow:
     assert suite.rows is not None
-    line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
-    together = rows + (b"" if not rows or rows.endswith(b"\n") else b"\n") + line
+    together = with_row(rows, row)
     with TemporaryDirectory() as folder:
         file = Path(folder) / Path(suite.rows.path).name
         file.write_bytes(together)

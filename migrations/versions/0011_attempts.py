@@ -18,10 +18,12 @@ DOCUMENT = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 def upgrade() -> None:
     op.add_column("handoffs", sa.Column("by_model", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("handoffs", sa.Column("retries", sa.Integer(), server_default="0", nullable=False))
     op.create_table(
         "attempts",
         sa.Column("seq", sa.Integer(), primary_key=True),
         sa.Column("handoff_id", sa.String(), sa.ForeignKey("handoffs.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("agent", sa.String(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
@@ -34,6 +36,7 @@ def upgrade() -> None:
         sa.Column("lost", DOCUMENT, nullable=False),
         sa.Column("transcript", sa.String(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.UniqueConstraint("handoff_id", "round", "number"),
     )
     op.create_index("ix_attempts_handoff_id", "attempts", ["handoff_id"])
 
@@ -41,4 +44,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_attempts_handoff_id", table_name="attempts")
     op.drop_table("attempts")
+    op.drop_column("handoffs", "retries")
     op.drop_column("handoffs", "by_model")

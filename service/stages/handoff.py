@@ -1,18 +1,18 @@
 """Gives an approved hint to an agent, looks at the tree itself, and publishes one branch with one draft pull."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from connectors.ports import TRANSCRIPT_CAP, CodeHost, PortError, Ports, Published
+from connectors.ports import TRANSCRIPT_CAP, CodeHost, PortError, Ports, Published, TreeRun
 from rubric.catalogue import Catalogue
 from rubric.conflicts import against, rivals
 from rubric.hygiene import cut
 from rubric.schema import Hint
-from service.building import Attempt, BuiltTree, NotBuilt, Order, built, hindrance
+from service.building import Attempt, NotBuilt, Order, built, hindrance, told
 from service.db import Database
 from service.errors import IllegalMove, NotFound
-from service.eval_rows import NewRow, make_row
+from service.eval_rows import NewRow, make_row, with_row
 from service.lifecycle import HandoffState, PullState, ReviewState
 from service.redaction import leaks
 from service.scratch import scratch
@@ -46,6 +46,10 @@ class _Approved:
     """a person changed the draft before confirming"""
     first: str
     """who goes first by the recipe: codemod, model, or none"""
+    round: int
+    goes: int
+    feedback: tuple[str, ...]
+    """of a model, in this round; see `service.building.Order`"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def build(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> 
     if approved is None:
         return
     try:
-        made = _make(ports, approved, lambda attempt: _note(db, handoff_id, attempt))
+        made = _make(ports, approved, lambda attempt: _note(db, approved, attempt))
     except NotBuilt as ended:
         _end(db, handoff_id, ended.state, ended.reason, by="handoff", violations=[vars(one) for one in ended.violations])
         return
@@ -82,7 +86,7 @@ def build(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> 
 def rebuild(db: Database, ports: Ports, catalogue: Catalogue, pull_id: str) -> str | None:
     """Make the pull's change again on the newest base, on a branch of its own. Returns why that is not possible; the caller gives up landing.
 
-    Safe to repeat: a pull that stands on the newest base already is left as it is.
+    No model is asked here: what it would write nobody has reviewed. Safe to repeat: a pull that stands on the newest base is left as it is.
     """
     with db.read() as session:
         pull = pulls.get(session, pull_id)
@@ -95,7 +99,7 @@ def rebuild(db: Database, ports: Ports, catalogue: Catalogue, pull_id: str) -> s
     try:
         if host_of(ports.hosts, pull.target).head() == pull.base_sha:
             return None
-        made = _carried(ports, approved, pull) if handoff.by_model else _make(ports, approved, lambda attempt: None)
+        made = _carried(ports, approved, pull) if handoff.by_model else _make(replace(ports, coder=None), approved, lambda attempt: None)
     except NotBuilt as ended:
         return ended.reason
     except PortError as error:
@@ -111,9 +115,10 @@ def rebuild(db: Database, ports: Ports, catalogue: Catalogue, pull_id: str) -> s
 
 def _take(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> _Approved | None:
     """Mark the handoff as being worked on, after checking that exactly these bytes were approved."""
+    hindered = hindrance(ports)  # may start a box, so not within the transaction
     with db.begin() as session:
         handoff = handoffs.get(session, handoff_id)
-        if handoff is None or handoff.state not in (HandoffState.waiting, HandoffState.working, HandoffState.blocked):
+        if handoff is None or handoff.state not in (HandoffState.waiting, HandoffState.working):
             return None
         approved = _approved(session, handoff, catalogue, attempt=handoff.attempt + 1)
         if approved is None:
@@ -122,7 +127,7 @@ def _take(db: Database, ports: Ports, catalogue: Catalogue, handoff_id: str) -> 
         if handoff.attempt >= ports.limits.attempts + DEATHS:
             _move_through(session, handoff, HandoffState.failed, f"begun {handoff.attempt} times and never ended; see the log for what went wrong")
             return None
-        blocked = "waits for the endpoint" if approved.first == "none" else hindrance(ports) if approved.first == "model" else None
+        blocked = "waits for the endpoint" if approved.first == "none" else hindered if approved.first == "model" else None
         if blocked:
             history.move(session, handoff, HandoffState.blocked, by="handoff", why=blocked, reason=blocked)
             return None
@@ -142,12 +147,13 @@ def _approved(session: Any, handoff: handoffs.Handoff, catalogue: Catalogue, att
     case = cases.get(session, row.case_id)
     if original is None or case is None:
         return None
-    previous = pulls.of_hint(session, row.id)
+    previous, goes = pulls.of_hint(session, row.id), attempts.in_round(session, handoff.id, handoff.retries)
     turns = [int(pull.branch.rsplit("-", 1)[1]) for pull in previous if pull.branch.rsplit("-", 1)[1].isdigit()]
     return _Approved(
         handoff_id=handoff.id, hint_id=row.id, hint=row.hint, target=handoff.target, attempt=attempt, confirmed_by=review.by,
         critic=row.critic, rubric_version=row.rubric_version, original=original, cures=1 + hints.count_duplicates(session, row.id),
         turn=max([len(previous), *turns]) + 1, edited=row.current != row.draft, first=catalogue.recipe(row.recipe).agent,
+        round=handoff.retries, goes=goes[-1].number if goes else 0, feedback=told(goes[-1].violations, goes[-1].lost) if goes else (),
     )  # fmt: skip
 
 
@@ -155,37 +161,47 @@ def _make(ports: Ports, approved: _Approved, note: Callable[[Attempt], None]) ->
     host = host_of(ports.hosts, approved.target)
     target = look(host, host.head())
     with scratch(ports.workdir, f"handoff-{approved.handoff_id}") as folder:
-        order = Order(approved.handoff_id, approved.hint, target.manifest, approved.edited, approved.attempt, folder)
+        order = Order(
+            approved.handoff_id, approved.hint, target.manifest, approved.edited, approved.attempt, approved.goes, approved.feedback, folder
+        )
         host.export(target.sha, order.base)
         tree = built(ports, order, first=approved.first, note=note)
         row = make_row(tree.runner, target.manifest, approved.hint, approved.hint_id, approved.original, order.base, tree.head)
-        return _publish(host, target, approved, {**tree.files, **row.files}, row, tree)
+        return _publish(host, target, approved, {**tree.files, **row.files}, row, tree.agent, by_model=tree.by_model)
 
 
 def _carried(ports: Ports, approved: _Approved, pull: pulls.Pull) -> _Built:
     """What a model wrote, taken over to the newest base as it is: asked again, it would write something else than what was reviewed."""
     host = host_of(ports.hosts, approved.target)
     target = look(host, host.head())
-    files = {path: host.read(pull.head_sha, path) for path in host.changed(pull.base_sha, pull.head_sha)}
-    moved = sorted(path for path in files if host.read(pull.base_sha, path) != host.read(target.sha, path))
-    if moved:
-        raise NotBuilt(HandoffState.refused, f"the base changed {', '.join(moved[:3])} meanwhile, which a model wrote on here; try the hint again")
+    suite = next((one for _, one in target.manifest.suites(set(target.manifest.steps)) if one.id == pull.row_suite and one.rows), None)
+    ours = suite.rows.path if suite and suite.rows else None
+    paths = [path for path in host.changed(pull.base_sha, pull.head_sha) if path != ours]
+    if moved := [path for path in paths if host.read(pull.base_sha, path) != host.read(target.sha, path)]:
+        why = f"value_differs: what a model wrote in {', '.join(moved[:3])} was reviewed on a base that says something else there by now"
+        raise NotBuilt(HandoffState.refused, why)
+    files = {path: host.read(pull.head_sha, path) for path in paths}
+    if ours and pull.row:
+        files[ours] = with_row(host.read(target.sha, ours) or b"", pull.row)
     row = NewRow(pull.row_note or "none", pull.row_suite, pull.row)
-    return _publish(host, target, approved, files, row, BuiltTree(ports.workdir, files, "carried", ports.evals, by_model=True))
+    return _publish(host, target, approved, files, row, "carried", by_model=True)
 
 
-def _note(db: Database, handoff_id: str, attempt: Attempt) -> None:
-    run = attempt.run
+def _note(db: Database, approved: _Approved, attempt: Attempt) -> None:
+    run, known = attempt.run or TreeRun("crashed"), attempt.run is not None
     row = attempts.AttemptRow(
-        handoff_id=handoff_id, number=attempt.number, agent=attempt.agent, status=run.status, reason=cut(run.reason, 500), turns=run.turns,
-        tokens=run.tokens, usd=run.usd, seconds=attempt.seconds, violations=[vars(one) for one in attempt.violations], lost=list(attempt.lost),
+        handoff_id=approved.handoff_id, round=approved.round, number=attempt.number, agent=attempt.agent, status=run.status if known else "begun",
+        reason=cut(run.reason, 500), turns=run.turns, tokens=run.tokens, usd=run.usd, seconds=attempt.seconds,
+        violations=[vars(one) for one in attempt.violations], lost=list(attempt.lost),
         transcript=run.transcript[:TRANSCRIPT_CAP].replace("\0", ""), at=db.now(),
     )  # fmt: skip
     with db.begin() as session:
-        attempts.add(session, row)
+        attempts.put(session, row)
 
 
-def _publish(host: CodeHost, target: Target, approved: _Approved, files: Mapping[str, bytes | None], row: NewRow, tree: BuiltTree) -> _Built:
+def _publish(
+    host: CodeHost, target: Target, approved: _Approved, files: Mapping[str, bytes | None], row: NewRow, agent: str, *, by_model: bool
+) -> _Built:
     message = commit_message(
         approved.hint_id, approved.hint, confirmed_by=approved.confirmed_by, rubric_version=approved.rubric_version, row_note=row.note
     )
@@ -198,7 +214,7 @@ def _publish(host: CodeHost, target: Target, approved: _Approved, files: Mapping
         name = branch(approved.hint_id, approved.hint.recipe, turn)
         try:
             published = host.publish(name, target.sha, files, message)
-            return _Built(target.sha, name, published, row, tree.agent, tree.by_model)
+            return _Built(target.sha, name, published, row, agent, by_model)
         except PortError as error:
             if error.code != "branch_taken":
                 raise
@@ -242,7 +258,7 @@ def _end(db: Database, handoff_id: str, state: HandoffState, reason: str, *, by:
 
 
 def retry(db: Database, handoff_id: str, *, by: str) -> handoffs.Handoff:
-    """Start again after a person has mended what stood in the way. Only what gave up, was refused or failed."""
+    """Start again after a person has mended what stood in the way. What gave up, was refused, is blocked or failed."""
     with db.begin() as session:
         handoff = handoffs.get(session, handoff_id)
         if handoff is None:
@@ -254,7 +270,9 @@ def retry(db: Database, handoff_id: str, *, by: str) -> handoffs.Handoff:
             raise IllegalMove(f"{others[0]} was confirmed for the same change meanwhile, and is being built", twin=others[0])
         for name, why in against(hint.hint.change, handoffs.in_force(session, hints.rules(session, hint.target, rivals(hint.recipe)))):
             raise IllegalMove(f"{name} was confirmed meanwhile and asks for the opposite: {why}", conflict=name)
-        history.move(session, handoff, HandoffState.working, by=by, why="try again", attempt=0, reason=None, violations=[])
+        history.move(
+            session, handoff, HandoffState.working, by=by, why="try again", attempt=0, retries=handoff.retries + 1, reason=None, violations=[]
+        )
         history.enqueue(session, "handoff", handoff.id, f"again-{history.moves_of(session, 'handoffs', handoff.id)}")
         return handoff
 

@@ -27,6 +27,9 @@ class Handoff(SQLModel, table=True):
     due_at: datetime
     """end of the undo window"""
     attempt: int = 0
+    """starts since a person last had it tried again"""
+    retries: int = 0
+    """times that a person had it tried again"""
     agent: str | None = None
     by_model: bool = False
     """a model wrote what was built: it is run in a box only"""

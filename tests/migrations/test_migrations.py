@@ -111,7 +111,7 @@ def test_each_revision_keeps_a_filled_database(new_database: Callable[..., str],
     with db.begin() as session:
         calls.Purse(session, calls.Caps(case=1, hour=1, day=1)).open(case_id, ASK, "m", 0.1)
         examples.add(session, example(hint.id, case_id))
-        attempts.add(session, attempt(handoffs.of_hint(session, hint.id)[0].id))
+        attempts.put(session, attempt(handoffs.of_hint(session, hint.id)[0].id))
         fill_gate_tables(session, world.pull_of(hint.id))
     before, found_by, weights = contents(db), examples_words(db), drafted(db)
     assert weights and all(weight and weight > 0 and draft_hash for _, weight, draft_hash in weights)
@@ -134,7 +134,18 @@ ASK = Ask(name="rules", key="x", rubric="r", case="c", form={})
 
 def attempt(handoff_id: str) -> attempts.AttemptRow:
     return attempts.AttemptRow(
-        handoff_id=handoff_id, number=1, agent="builtin", status="done", reason="", turns=1, tokens=2, usd=0.1, seconds=1.0, transcript="", at=NOON
+        handoff_id=handoff_id,
+        round=0,
+        number=1,
+        agent="builtin",
+        status="done",
+        reason="",
+        turns=1,
+        tokens=2,
+        usd=0.1,
+        seconds=1.0,
+        transcript="",
+        at=NOON,
     )
 
 

@@ -217,7 +217,7 @@ def test_what_the_base_changed_meanwhile_is_not_written_over(outside: World) -> 
     outside.ports.hosts["bank"].pushes({"config/fetch.json": b'{"weights": {"email": 4, "postcode": 5}}\n'})  # type: ignore[attr-defined]
     outside.merges(pull.id)
     ended = outside.runs().pull(pull.id)
-    assert ended.state is PullState.ready and "the base changed config/fetch.json meanwhile" in str(ended.closed_reason)
+    assert ended.state is PullState.ready and "value_differs: what a model wrote in config/fetch.json" in str(ended.closed_reason)
 
 
 def test_a_box_that_cannot_be_had_just_now_is_tried_again(outside: World) -> None:
@@ -234,6 +234,69 @@ def test_a_box_that_cannot_be_had_just_now_is_tried_again(outside: World) -> Non
     runner = Lingers(inner._passes, inner._plan)
     hint_id = confirmed(outside.with_ports(coder=Coder({"config/fetch.json": GOOD}), boxed=runner))
     assert outside.runs().handoff_of(hint_id).state is HandoffState.built
+
+
+def test_landing_asks_no_model(outside: World) -> None:
+    """Where a codemod's edit has no place on the newest base, a model could make it; but what it would write nobody has reviewed."""
+    coder = Coder({"config/fetch.json": b'{"weights": {"email": 4, "postcode": 1}}\n'})
+    hint_id = confirmed(outside.with_ports(coder=coder), ScriptedAgent(small_agent()))
+    pull = outside.runs().pull_of(hint_id)
+    assert pull.state is PullState.ready and not outside.handoff_of(hint_id).by_model
+    outside.ports.hosts["bank"].pushes({"config/fetch.json": b'{"weights": {"email": 4, "postcode": 6}}\n'})  # type: ignore[attr-defined]
+    outside.merges(pull.id)
+    back = outside.runs().pull(pull.id)
+    assert back.state is PullState.ready and "was_differs" in str(back.closed_reason) and coder.jobs == []
+
+
+def test_what_a_model_may_cost_is_not_spent_anew_by_each_start(outside: World) -> None:
+    class NoBox(ScriptedEvals):
+        def run_suite(self, *args: Any, **named: Any) -> Any:
+            raise PortError("box_lingers", "what ran in a box does not end", retryable=True)
+
+    coder = Coder({"config/fetch.json": GOOD})
+    hint_id = confirmed(outside.with_ports(coder=coder, boxed=NoBox(lambda *_: True, lambda *_: None)))
+    ended = outside.runs().handoff_of(hint_id)
+    assert ended.state in (HandoffState.failed, HandoffState.gave_up) and len(coder.jobs) == 3
+    assert [(one.round, one.number, one.status) for one in goes(outside, hint_id)] == [(0, number, "done") for number in (1, 2, 3)]
+    outside.with_ports(boxed=small_evals())
+    handoff.retry(outside.db, ended.id, by="tom")
+    assert outside.runs().handoff_of(hint_id).state is HandoffState.built and goes(outside, hint_id)[-1].round == 1
+
+
+def test_a_go_that_a_dying_process_cut_off_counts(outside: World) -> None:
+    class Dies(Coder):
+        def run(self, job: TreeJob, tree: Path) -> TreeRun:
+            self.jobs.append(job)
+            raise KeyboardInterrupt
+
+    coder = Dies({})
+    hint_id = confirmed(outside.with_ports(coder=coder))
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            handoff.build(outside.db, outside.ports, outside.catalogue, outside.handoff_of(hint_id).id)
+    handoff.build(outside.db, outside.ports, outside.catalogue, outside.handoff_of(hint_id).id)
+    assert len(coder.jobs) == 3 and [one.status for one in goes(outside, hint_id)] == ["begun"] * 3
+    assert outside.handoff_of(hint_id).state is HandoffState.gave_up and "cut off" in str(outside.handoff_of(hint_id).reason)
+
+
+def test_what_is_blocked_begins_again_by_a_person_only(outside: World) -> None:
+    coder = Coder(TreeRun("budget", "turns: used up"))
+    hint_id = confirmed(outside.with_ports(coder=coder))
+    ended = outside.runs().handoff_of(hint_id)
+    handoff.build(outside.db, outside.ports, outside.catalogue, ended.id)
+    assert outside.handoff_of(hint_id).state is HandoffState.blocked and len(coder.jobs) == 1
+
+
+def test_a_row_that_somebody_else_added_does_not_stand_in_the_way(outside: World) -> None:
+    hint_id = confirmed(outside.with_ports(coder=Coder({"config/fetch.json": GOOD})))
+    pull = outside.runs().pull_of(hint_id)
+    assert pull.row and pull.row_suite == "fetch-golden"
+    host, path = outside.ports.hosts["bank"], "evals/fetch/cases.jsonl"
+    more = (host.read(host.head(), path) or b"") + b'{"id": "f3", "words": "email", "expected": "rec_a"}\n'
+    host.pushes({path: more})  # type: ignore[attr-defined]
+    outside.merges(pull.id)
+    assert outside.runs().pull(pull.id).state is PullState.merged
+    assert [json.loads(line)["id"] for line in (host.read(host.head(), path) or b"").splitlines()] == ["f1", "f2", "f3", pull.row["id"]]
 
 
 # Rows that the service alone holds

@@ -12,10 +12,10 @@ def tried(world: World, hint_id: str, **changes: Any) -> None:
     with world.house.db.begin() as session:
         work = handoffs.of_hint(session, hint_id)[-1]
         row = {
-            "handoff_id": work.id, "number": 1, "agent": "claude", "status": "done", "reason": "", "turns": 12, "tokens": 34567, "usd": 0.0456,
+            "handoff_id": work.id, "round": 0, "number": 1, "agent": "claude", "status": "done", "reason": "", "turns": 12, "tokens": 34567, "usd": 0.0456,
             "seconds": 61.27, "violations": [], "lost": [], "transcript": "", "at": datetime.now(UTC), **changes,
         }  # fmt: skip
-        attempts.add(session, attempts.AttemptRow(**row))
+        attempts.put(session, attempts.AttemptRow(**row))
 
 
 def test_an_attempt_is_shown_with_what_was_against_it(world: World) -> None:
@@ -24,7 +24,16 @@ def test_an_attempt_is_shown_with_what_was_against_it(world: World) -> None:
     tried(world, hint_id, violations=[{"path": "config/x.json", "code": "unapplied", "text": "to=5 is not there"}])
     tried(world, hint_id, number=2, usd=None, lost=["fetch-golden: fail (lost: f2)"], transcript="> hello")
     page = world.sees(f"/hints/{hint_id}")
-    for words in ("12", "34567", "0.046", "61.3", "unapplied at config/x.json: to=5 is not there", "cost unknown", "fetch-golden: fail (lost: f2)", "> hello"):
+    for words in (
+        "12",
+        "34567",
+        "0.046",
+        "61.3",
+        "unapplied at config/x.json: to=5 is not there",
+        "cost unknown",
+        "fetch-golden: fail (lost: f2)",
+        "> hello",
+    ):
         assert words in page.text, words
     assert world.client.get(f"/v1/hints/{hint_id}").json()["handoffs"][0]["attempts"][1]["number"] == 2
 
