@@ -24,8 +24,8 @@ from rubric.manifest import Replay, Suite
 
 FORM = "suite-result-1"
 """Changes when what a result means does: older ones are not found any more."""
-SAMPLED_HOLDS = timedelta(days=7)
-"""A sampled suite varies, and what it varies with drifts; a deterministic one gives the same for good."""
+HOLDS, SAMPLED_HOLDS = timedelta(days=90), timedelta(days=7)
+"""A sampled suite varies, and what it varies with drifts. Heads of long ago are asked for by nobody."""
 RACY = 1_000_000_000
 """nanoseconds: a file that changed so lately can change again without its times telling"""
 LookUp = Callable[[str], Any]
@@ -91,24 +91,25 @@ class CachedEvals:
         self._lock = threading.Lock()
 
     def run_suite(self, suite: Suite, tree: Path, rows_file: Path | None, exam: Path | None = None) -> SuiteRun:
-        key = self._key(suite, tree, rows_file, exam)
+        seen = self._digests.of_tree(tree)
+        key = self._key(suite, seen, rows_file, exam)
         if key is None:
             return self._inner.run_suite(suite, tree, rows_file, exam)
         known = _read(suite, self._look_up(key))
         if known is not None:
             return known
         run = self._inner.run_suite(suite, tree, rows_file, exam)
-        if run.failure is None:
+        # a suite that writes into its tree, or a tree that changed meanwhile: what comes after it would not be the same without it
+        if run.failure is None and self._digests.of_tree(tree) == seen:
             # what a row says in words may be a customer's, and nothing is judged by it
             rows = [{"row": row.row, "passed": row.passed, "score": row.score} for row in run.rows]
-            self._keep(key, {"rows": rows, "seconds": run.seconds}, SAMPLED_HOLDS if suite.kind == "sampled" else None)
+            self._keep(key, {"rows": rows, "seconds": run.seconds}, SAMPLED_HOLDS if suite.kind == "sampled" else HOLDS)
         return run
 
     def replay(self, replay: Replay, tree: Path, cases: Mapping[str, dict[str, Any]]) -> list[ReplayAnswer]:
         return self._inner.replay(replay, tree, cases)
 
-    def _key(self, suite: Suite, tree: Path, rows_file: Path | None, exam: Path | None) -> str | None:
-        seen = self._digests.of_tree(tree)
+    def _key(self, suite: Suite, seen: str | None, rows_file: Path | None, exam: Path | None) -> str | None:
         graded = self._digests.of_tree(exam) if exam is not None and suite.grade and suite.grade.argv else ""
         try:
             rows = [rows_file.name, self._digests.of_file(rows_file)] if rows_file is not None else None
