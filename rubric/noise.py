@@ -20,6 +20,8 @@ FIRST, FULL = 3, 8
 """runs of each side that show suspects, and that decide about them"""
 LOST, DOUBT = 0.03, 0.05
 """one-sided p of Fisher's exact test, from `FULL` runs of each side, below which a row is lost, or may be"""
+TOGETHER = 0.001
+"""one-sided p of all rows of a suite taken as one, below which a person looks; strict, since it is one more look at the same runs"""
 STEADY = (0.05, 0.95)
 """A row whose pass rate lies between these on a tree that did not change is noise, not news."""
 ONE_IN = 5
@@ -127,16 +129,25 @@ def _compared(seen: SuiteVerdict, runs: _Runs, quarantined: Collection[str], wai
             "counts": {row: runs.counts(row) for row in both if runs.vary(row)},
         }
     )
-    return _decided(found, surplus)
+    return _decided(found, surplus, _fell_together(runs, [row for row in judged if row not in excused]))
 
 
-def _decided(found: SuiteVerdict, surplus: Sequence[str]) -> SuiteVerdict:
+def _fell_together(runs: _Runs, rows: Sequence[str]) -> bool:
+    """Whether all rows taken as one pass less often: a head that is right nine times in ten, everywhere, leaves no single row to point at."""
+    if min(runs.runs) < FULL:
+        return False
+    sums = [sum(column) for column in zip(*map(runs.counts, rows), strict=True)]
+    return bool(sums) and fisher(*sums) < TOGETHER
+
+
+def _decided(found: SuiteVerdict, surplus: Sequence[str], fell_together: bool) -> SuiteVerdict:
     blocking = [(found.lost, LOST_WORDS), (found.missing, "of base missing in a run of head"), (found.new_failing, NEW_WORDS)]
-    state: State = "fail" if any(rows for rows, _ in blocking) else "inconclusive" if found.undecided else "pass"
-    shown = [*blocking, (found.undecided, UNDECIDED_WORDS), (surplus, SURPLUS_WORDS)]
-    return found.model_copy(update={"state": state, "reason": in_words(shown)})
+    state: State = "fail" if any(rows for rows, _ in blocking) else "inconclusive" if found.undecided or fell_together else "pass"
+    shown = in_words([*blocking, (found.undecided, UNDECIDED_WORDS), (surplus, SURPLUS_WORDS)])
+    return found.model_copy(update={"state": state, "reason": "; ".join(filter(None, [shown, TOGETHER_WORDS if fell_together else ""]))})
 
 
+TOGETHER_WORDS = "the rows together pass less often on head, beyond chance, although no row may be alone to blame"
 LOST_WORDS = "lost (pass less often on head, beyond chance)"
 NEW_WORDS = "new on head and failing in half of its runs or more"
 UNDECIDED_WORDS = "may be lost, and the runs cannot tell"

@@ -80,6 +80,17 @@ def test_a_suspect_is_decided_by_eight_runs_of_each_side(base, head, state):
     assert found.kept == 1 + (state == "pass")
 
 
+def test_rows_that_fall_a_little_each_are_seen_together():
+    """Right less often everywhere: 8 of 8 → 5 of 8 is no news of one row, and of a dozen it is."""
+    base = side(**{f"r{n}": STEADY for n in range(12)})
+    worse, one = "11100110", {f"r{n}": STEADY for n in range(12)}
+    found = judged(base, side(**{f"r{n}": worse for n in range(12)}))
+    assert (found.state, found.lost, found.undecided) == ("inconclusive", [], []) and "rows together pass less often" in found.reason
+    assert not wants_more(found), "more runs would not be made"
+    assert judged(base, side(**{**one, "r0": worse})).state == "pass"
+    assert judged(side(**{name: worse for name in one}), side(**{name: worse for name in one})).state == "pass"
+
+
 def test_a_row_that_falls_only_later_is_no_pass_and_no_fail():
     found = of_a(STEADY, "11100000")
     assert (found.state, found.suspects, found.undecided) == ("inconclusive", [], ["a"])
