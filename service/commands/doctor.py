@@ -35,7 +35,9 @@ class Finding:
 
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False) -> None:
-    """Look whether all that the settings ask for can be had here. Changes nothing but to make the data folder, and asks no model.
+    """Look whether all that the settings ask for can be had here.
+
+    Asks no model, and changes nothing that is there; what the server would make at its start may be made now.
 
     Exit status: 0 all is well, 1 something that the settings ask for is missing.
     """
@@ -100,7 +102,8 @@ def _database(settings: Settings) -> str:
 def _sandbox(settings: Settings) -> Iterator[Finding]:
     needed = settings.agent != "codemod" and settings.sandbox == "required"
     try:
-        ready = box_of(settings).readiness(settings.data_dir.resolve() / "work" / "doctor")
+        with tempfile.TemporaryDirectory(prefix="triage-doctor-") as aside:
+            ready = box_of(settings).readiness(Path(aside))
     except OSError as error:
         yield Finding("sandbox", "bad" if needed else "note", f"cannot be tried out: {error.strerror}")
         return
@@ -131,6 +134,10 @@ def _targets(ports: Ports) -> Iterator[Finding]:
         suites = [suite for _, suite in target.manifest.suites(set(target.manifest.steps))]
         selves = [suite.id for suite in suites if suite.graded == "self"]
         said = f"{target.sha[:10]}: {len(suites)} suites"
+        kept = ports.held_out.get(name)
+        if kept and not kept.is_dir():
+            yield Finding(f"target {name}", "bad", f"its folder of held-out rows is not there: {kept}")
+            continue
         yield Finding(f"target {name}", "ok", said if not selves else f"{said}; graded by the code under test: {' '.join(selves)}")
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from service.caching import CachedEvals, environment_of
 from service.db import Database
 from service.gate_notes import Progress, Results
 from service.gating import GateRefused, GateReport, run_gate
-from service.heldout import HeldOut, examine_held_out
+from service.heldout import HeldOut, HeldOutRows
 from service.lifecycle import GateState, PullState
 from service.redaction import redact, redact_plan
 from service.scratch import scratch
@@ -45,9 +45,9 @@ class _Exam:
     controls: list[str]
     by_model: bool
     """a model wrote the head: it is run in a box, or not at all"""
-    waived: dict[str, dict[str, str]]
+    waived: dict[str, dict[str, str]] = field(default_factory=dict)
     """suite → row → the reason of a person, on this head"""
-    quarantined: dict[str, list[str]]
+    quarantined: dict[str, list[str]] = field(default_factory=dict)
     """suite → its noisy rows, the noisiest first, by a measurement that has not expired"""
 
 
@@ -70,6 +70,7 @@ def run(db: Database, ports: Ports, pull_id: str) -> GateState | None:
     done = _begin(db, exam.pull)
     if done is not None:
         return done
+    exam = _with_leniency(db, exam)
     try:
         result = _ask(ports, exam, Results(db), Progress(db, run_id(exam.pull), time.monotonic))
     except (PortError, GateRefused) as error:
@@ -95,11 +96,16 @@ def _read(db: Database, ports: Ports, pull_id: str) -> _Exam | None:
         most = ports.limits.gate_controls
         near = [row.id for row in cases.neighbours(session, case, Verdict.accepted, most)]
         controls = list(dict.fromkeys([*hint.hint.controls, *near]))[:most]
-        waived = waivers.on_head(session, pull_id, pull.head_sha)
-        noise = _noise(row_noise.standing(session, pull.target, db.now()))
         work = handoffs.get(session, pull.handoff_id)
         by_model = work is not None and work.by_model
-        return _Exam(pull, hint.hint, originals.bodies(session, [case.id, *controls]), controls, by_model, waived, noise)
+        return _Exam(pull, hint.hint, originals.bodies(session, [case.id, *controls]), controls, by_model)
+
+
+def _with_leniency(db: Database, exam: _Exam) -> _Exam:
+    """What is not held against the head. Read once the run stands as running: from then on no waiver can come that it does not know."""
+    with db.read() as session:
+        waived = waivers.on_head(session, exam.pull.id, exam.pull.head_sha)
+        return replace(exam, waived=waived, quarantined=_noise(row_noise.standing(session, exam.pull.target, db.now())))
 
 
 def _noise(standing: list[row_noise.RowNoise]) -> dict[str, list[str]]:
@@ -141,9 +147,10 @@ def _ask(ports: Ports, exam: _Exam, results: Results, progress: Progress) -> _Re
         host.export(exam.pull.base_sha, base)
         host.export(exam.pull.head_sha, head)
         extra = {exam.pull.row_suite: json.dumps(exam.pull.row, ensure_ascii=False) + "\n"} if exam.pull.row_suite and exam.pull.row else {}
+        rows = ports.held_out.get(exam.pull.target)
+        kept = HeldOutRows.ready(rows, target.manifest, base, folder) if rows else None
         report = run_gate(base, head, changed, target.manifest, runner, extra, tell=progress.tell, waived=exam.waived, quarantined=exam.quarantined)
-        kept = ports.held_out.get(exam.pull.target)
-        held = examine_held_out(ports.evals, target.manifest, report.steps, kept, base, head) if kept else []
+        held = kept.examine(ports.evals, target.manifest, report.steps, base, head) if kept else []
         before, after = _replayed(ports, target.manifest, exam, base, head)
     sides = {case_id: _Sides(body, before.get(case_id), after.get(case_id)) for case_id, body in exam.originals.items()}
     cure, effect = _cured(exam, sides.get(exam.hint.cure_case))
@@ -154,7 +161,7 @@ def _ask(ports: Ports, exam: _Exam, results: Results, progress: Progress) -> _Re
 
 
 def _by_held_out(held: list[HeldOut]) -> list[tuple[State, str]]:
-    return [("error" if one.failure else "fail", one.reason) for one in held if one.reason]
+    return [(one.state, one.reason) for one in held if one.reason]
 
 
 def _by_its_own_word(exam: _Exam, report: GateReport) -> list[tuple[State, str]]:

@@ -178,7 +178,7 @@ def draft_again(case_id: str, home: HouseDep, by: PersonDep) -> dict[str, Any]:
 
 @router.post("/v1/handoffs/{handoff_id}/retry", status_code=202, responses=PROBLEMS, tags=["hints"])
 def retry(handoff_id: str, home: HouseDep, by: PersonDep) -> dict[str, Any]:
-    """Try a handoff again that gave up, was refused or failed."""
+    """Try a handoff again that gave up, was refused, is blocked or failed."""
     return handoff.retry(home.db, handoff_id, by=by).model_dump(mode="json", include={"id", "state"})
 
 

@@ -34,7 +34,7 @@ from rubric.verdicts import CureVerdict
 from service.commands import gate as gate_command
 from service.eval_rows import make_row
 from service.gating import GateRefused, run_gate
-from service.heldout import examine_held_out
+from service.heldout import HeldOutRows
 from service.scope import check_scope
 from service.stages import evals
 from service.treepolicy import check_tree
@@ -148,14 +148,15 @@ def _violations(found: Any) -> Told:
 
 
 def _gate(scene: Scene, held_out: bool = False) -> Told:
-    changed = scene.changed()
+    changed, kept = scene.changed(), None
+    if held_out:
+        (scene.place / "kept").mkdir()
+        (scene.place / "kept" / "fetch-golden.jsonl").write_text(HELD_OUT, encoding="utf-8")
+        kept = HeldOutRows.ready(scene.place / "kept", scene.manifest, scene.base, scene.place)
     report = run_gate(scene.base, scene.head, changed, scene.manifest, scene.runner, scratch=scene.place)
     beside = evals._by_its_own_word(SimpleNamespace(by_model=True), report)
-    if held_out:
-        kept = scene.place / "kept"
-        kept.mkdir()
-        (kept / "fetch-golden.jsonl").write_text(HELD_OUT, encoding="utf-8")
-        beside += evals._by_held_out(examine_held_out(scene.runner, scene.manifest, report.steps, kept, scene.base, scene.head))
+    if kept:
+        beside += evals._by_held_out(kept.examine(scene.runner, scene.manifest, report.steps, scene.base, scene.head))
     verdict = judge_gate(report.suites, None, [], beside)
     return Told(verdict.state == "pass", verdict.state, (), "; ".join(verdict.reasons))
 

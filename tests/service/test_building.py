@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connectors.ports import PortError, TreeJob, TreeRun
+from connectors.ports import PortError, SuiteRun, TreeJob, TreeRun
 from connectors.scripted import ScriptedAgent, ScriptedEvals
 from rubric.schema import Step
 from service.lifecycle import GateState, HandoffState, PullState
@@ -307,7 +307,7 @@ def test_a_row_that_somebody_else_added_does_not_stand_in_the_way(outside: World
     [
         ([{"id": "h1", "words": "email", "expected": "rec_a"}], GateState.passed, ""),
         ([{"id": "h1", "words": "email postcode", "expected": "rec_b"}], GateState.failed, "1 of 1 held-out rows of fetch-golden lost"),
-        ([{"id": "h1", "words": "email"}], GateState.error, "held-out rows of fetch-golden: bad_exam on base"),
+        ([{"id": "h1", "words": "email"}], GateState.error, "held-out rows of fetch-golden: on base: the suite could not run (bad_exam)"),
     ],
 )
 def test_held_out_rows_are_counted_and_not_told(outside: World, tmp_path: Path, rows: list[Any], state: GateState, said: str) -> None:
@@ -317,3 +317,32 @@ def test_held_out_rows_are_counted_and_not_told(outside: World, tmp_path: Path, 
     run = outside.gate_of(outside.pull_of(hint_id).id)
     assert run.state is state and any(said in reason for reason in run.report["reasons"] or [""])
     assert "h1" not in json.dumps(run.report) and len(run.report["held_out"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("gone", "their folder is not there"), ("renamed.jsonl", "held-out rows of renamed: no suite of that name")]
+)
+def test_held_out_rows_are_not_switched_off_by_a_name(outside: World, tmp_path: Path, name: str, said: str) -> None:
+    kept = tmp_path / "kept"
+    if name.endswith(".jsonl"):
+        kept.mkdir()
+        (kept / name).write_text('{"id": "x", "words": "email", "expected": "rec_a"}\n')
+    hint_id = confirmed(outside.with_ports(held_out={"bank": kept}), ScriptedAgent(small_agent()))
+    run = outside.runs().gate_of(outside.pull_of(hint_id).id)
+    assert run.state is GateState.error and any(said in reason for reason in run.report["reasons"])
+
+
+def test_a_head_that_breaks_on_held_out_rows_alone_fails(outside: World, tmp_path: Path) -> None:
+    class Breaks(ScriptedEvals):
+        def run_suite(self, suite: Any, tree: Path, rows_file: Path | None, exam: Path | None = None) -> Any:
+            held = rows_file is not None and "x9" in rows_file.read_text()
+            if held and tree.name == "head":
+                return SuiteRun(suite.id, failure="exit_code", detail="ended with exit status 3")
+            return super().run_suite(suite, tree, rows_file, exam)
+
+    (tmp_path / "fetch-golden.jsonl").write_text('{"id": "x9", "words": "email", "expected": "rec_a"}\n')
+    inner = small_evals()
+    evals_ = Breaks(inner._passes, inner._plan)
+    evals_.name = "breaks"
+    hint_id = confirmed(outside.with_ports(held_out={"bank": tmp_path}, evals=evals_), ScriptedAgent(small_agent()))
+    assert outside.runs().gate_of(outside.pull_of(hint_id).id).state is GateState.failed
