@@ -77,7 +77,7 @@ HOLES = (
         "a model's code is not believed", "forges-its-own-rows:gate forges-junit:gate always-equal-to-itself:gate shadows-pytest:gate shadows-pathlib:gate",
         "service/stages/evals.py", ("    if not exam.by_model or not selves:\n", "    if True:\n"),
     ),
-    hole("held-out rows count", "memorises-the-rows:held_out", "service/stages/evals.py", ("for one in held if one.reason]", "for one in held if one.state == "error"]")),
+    hole("held-out rows count", "memorises-the-rows:held_out", "service/stages/evals.py", ("for one in held if one.reason]", 'for one in held if one.state == "error"]')),
     hole("a new row fails on base", "row-that-proves-nothing:row", "service/eval_rows.py", ("    if before:\n", "    if False:\n")),
     hole("the fault was there before", "row-that-proves-nothing:cure", "rubric/expectations.py", ('        unmet.append("nothing that the hint asks for was wrong before")\n', "        pass\n")),
     hole("nothing beyond the hint is changed", "more-than-was-asked:scope", "service/scope.py", ("        if place.beyond:\n", "        if False:\n")),
