@@ -1,6 +1,7 @@
 """Measures what follows intake: replaying cases, drafting hints, and the gate of a pull, each in this process with the real connectors."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,8 +128,11 @@ def gates(loop: Loop, drafted: Sequence[Hint], most: int, rounds: int, tell: Tel
         pulls += 1
         paths = {*tree_paths(base), *tree_paths(head)}
         changed = sorted(path for path in paths if _content(base / path) != _content(head / path))
-        for _ in range(rounds):
-            report = run_gate(base, head, changed, loop.target.manifest, loop.ports.evals, scratch=loop.folder)
+        for turn in range(rounds):  # on copies: the gate takes the rows out of its trees
+            before, after = (Path(shutil.copytree(tree, loop.folder / f"gate-{number}-{turn}" / tree.name)) for tree in (base, head))
+            report = run_gate(before, after, changed, loop.target.manifest, loop.ports.evals, scratch=loop.folder)
+            if report.state not in ("pass", "fail"):
+                raise RuntimeError(f"the gate judged nothing, so its time says nothing: {report.verdict.reasons}")
             values.append(report.seconds)
         tell(f"gate of {hint.recipe}: {report.state}, {len(report.suites)} suites of {' '.join(report.steps)}, {values[-1]:.2f} s")
     return Figure("gate, affected steps", "s/pull", values, note=f"{pulls} pulls" if pulls else "no drafted hint became a pull")
